@@ -1,0 +1,76 @@
+"""The error tree: each error carries its HTTP status, a stable code, and a message that says what
+was found, what was expected and what to do."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with a body or a parameter. `pointer` is a JSON pointer into the body."""
+
+    pointer: str
+    code: str
+    message: str
+
+
+class HubelError(Exception):
+    """Root of every error that a user may see."""
+
+    status = 500
+    code = "internal"
+    title = "Internal error"
+    retry_after: int | None = None
+
+    def __init__(self, detail: str, faults: list[Fault] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.faults = faults or []
+
+
+class BadRequest(HubelError):
+    status, code, title = 400, "bad-request", "Bad request"
+
+
+class NotFound(HubelError):
+    status, code, title = 404, "not-found", "Not found"
+
+
+class Conflict(HubelError):
+    status, code, title = 409, "conflict", "Refused in this state"
+
+
+class TooLarge(HubelError):
+    status, code, title = 413, "too-large", "Too large"
+
+
+class Invalid(HubelError):
+    status, code, title = 422, "invalid", "Invalid"
+
+
+class StoreUnavailable(HubelError):
+    status, code, title = 503, "store-unavailable", "The object store does not answer"
+    retry_after = 5
+
+
+class StoreUnsuitable(HubelError):
+    """The store answers, but breaks a promise that Hubel builds on (conditional PUT, read-back)."""
+
+    status, code, title = 503, "store-unsuitable", "The object store is not suitable"
+
+
+class Corrupt(HubelError):
+    """A stored object does not match its digest."""
+
+    status, code, title = 503, "corrupt", "A stored object does not verify"
+
+
+class DatasetUnavailable(HubelError):
+    """A data set could not be fetched or decoded."""
+
+    status, code, title = 409, "dataset-unavailable", "The data set is not available"
+
+
+class Cancelled(HubelError):
+    """Raised between two steps of training when the experiment was cancelled."""
+
+    status, code, title = 409, "cancelled", "Cancelled"

@@ -1,0 +1,47 @@
+"""Every environment variable, in one class, with the prefix HUBEL_. Read in the mains only and
+passed down; there is no instance at import."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="HUBEL_", extra="ignore")
+
+    # Object store: the truth.
+    s3_endpoint: str = Field("127.0.0.1:9000", description="host:port, without a scheme")
+    s3_secure: bool = False
+    s3_region: str = "us-east-1"
+    s3_bucket: str = "hubel"
+    s3_access_key: SecretStr = SecretStr("")
+    s3_secret_key: SecretStr = SecretStr("")
+    s3_public_endpoint: str | None = Field(
+        None, description="scheme://host:port under which clients reach presigned links"
+    )
+
+    # Redis: advisory.
+    redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    lease_seconds: float = Field(45, ge=2, description="a worker silent for this long has lost it")
+    queued_seconds: float = Field(600, ge=5, description="how long a queue message is believed in")
+
+    # Service.
+    reconcile_seconds: float = Field(3, ge=0.1)
+    max_attempts: int = Field(4, ge=1, description="tries at one segment before its runs fail")
+    max_body_bytes: int = Field(1 << 20, ge=1024)
+    max_runs: int = Field(10_000, ge=1)
+    max_epochs: int = Field(2_000_000, ge=1, description="epochs of one experiment after sharing")
+    max_device_hours: float = Field(10_000, gt=0, description="estimated, on the reference device")
+    max_dataset_bytes: int = Field(4 << 30, ge=1024, description="of an upload, and decoded")
+    link_seconds: int = Field(3600, ge=1, le=604_800)
+
+    # Worker.
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = Field(1, ge=1, le=256, description="CPU threads; part of the numerics class")
+    data_dir: Path = Field(Path("data"), description="where torchvision's data sets are or go")
+    allow_download: bool = True
+    scratch_dir: Path | None = Field(None, description="for files in passing; null: the system's")
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"

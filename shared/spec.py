@@ -1,0 +1,309 @@
+"""What a user may ask for: the experiment spec with all its validation.
+
+Every default is written out when a spec is accepted, so that a changed default never changes
+the meaning of an old experiment. To add a deficit, model, optimiser or schedule: one class here
+with its `name`, added to the union below it, and one function in `worker/`.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+
+DATASET_NAME = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+Epoch = Annotated[int, Field(ge=0, le=100_000, strict=True)]
+Count = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=120)]
+
+
+class Part(BaseModel):
+    """Unknown fields are refused, and nothing changes after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+# --- what is shown -------------------------------------------------------------------------
+
+
+class Dataset(Part):
+    name: Annotated[str, StringConstraints(pattern=DATASET_NAME)] = Field(
+        "cifar10", description="A built-in data set (GET /v1/datasets) or one that was PUT."
+    )
+    train_samples: Count | None = Field(
+        None, description="Train on this many images, the same ones for every seed; null: on all."
+    )
+    test_samples: Count | None = Field(
+        None, description="Evaluate on this many test images; null: on all."
+    )
+
+
+class Window(Part):
+    """The epochs [start, end) in which a deficit acts. `end == start` is no deficit at all."""
+
+    start: Epoch = Field(0, description="First epoch with the deficit.")
+    end: Epoch | None = Field(None, description="First epoch without it: the removal epoch.")
+    length: Epoch | None = Field(None, description="Instead of `end`: the window's length.")
+
+    @model_validator(mode="after")
+    def _has_one_end(self) -> "Window":
+        if (self.end is None) == (self.length is None):
+            raise ValueError("give exactly one of 'end' and 'length'")
+        if self.end is not None and self.end < self.start:
+            raise ValueError(f"'end' ({self.end}) lies before 'start' ({self.start})")
+        return self
+
+    @property
+    def epochs(self) -> range:
+        end = self.start + self.length if self.length is not None else self.end
+        assert end is not None
+        return range(self.start, end)
+
+    def stimulus(self) -> dict[str, Any]:
+        """The deficit without its window: what one epoch shows, as it enters the key."""
+        return self.model_dump(exclude=set(Window.model_fields))
+
+
+class Blur(Window):
+    """Cataract: antialiased bilinear down to `resolution` pixels a side and back up."""
+
+    name: Literal["blur"]
+    resolution: int = Field(8, ge=1, le=1024, description="Pixels a side after downsampling.")
+
+
+class VerticalFlip(Window):
+    """Every image upside down."""
+
+    name: Literal["vertical_flip"]
+
+
+class LabelPermutation(Window):
+    """One fixed permutation of the classes, drawn once per seed, never the identity."""
+
+    name: Literal["label_permutation"]
+
+
+class Noise(Window):
+    """Sensory deprivation: images replaced by white noise N(0, 1) after normalisation; labels
+    stay, and no augmentation is applied."""
+
+    name: Literal["noise"]
+    redraw: Literal["every_epoch", "never"] = Field(
+        "every_epoch", description="Fresh noise each epoch, or one fixed noise image per image."
+    )
+
+
+Deficit = Annotated[Blur | VerticalFlip | LabelPermutation | Noise, Field(discriminator="name")]
+
+# --- the network ---------------------------------------------------------------------------
+
+Width = Annotated[float, Field(gt=0, le=8, description="Factor on every hidden channel count.")]
+
+
+class AllCNN(Part):
+    """All-convolutional network with 9 blocks (Springenberg et al. 2015, as in the paper)."""
+
+    name: Literal["all_cnn"]
+    width: Width = 1.0
+
+
+class ResNet18(Part):
+    """Pre-activation ResNet-18 for 32x32 images."""
+
+    name: Literal["resnet18"]
+    width: Width = 1.0
+
+
+class MLP(Part):
+    """Fully connected 2500-2000-1500-1000-500 with BatchNorm and ReLU, as in the paper."""
+
+    name: Literal["mlp"]
+    width: Width = 1.0
+
+
+Model = Annotated[AllCNN | ResNet18 | MLP, Field(discriminator="name")]
+
+# --- training ------------------------------------------------------------------------------
+
+Rate = Annotated[float, Field(gt=0, le=100)]
+
+
+class SGD(Part):
+    name: Literal["sgd"]
+    learning_rate: Rate = 0.05
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(0.001, ge=0, le=1)
+
+
+class Adam(Part):
+    name: Literal["adam"]
+    learning_rate: Rate = 0.001
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.999, ge=0, lt=1)
+    epsilon: float = Field(1e-8, gt=0, le=1)
+    weight_decay: float = Field(0.0001, ge=0, le=1)
+
+
+class Exponential(Part):
+    """learning_rate * gamma ** epoch, by absolute epoch."""
+
+    name: Literal["exponential"]
+    gamma: float = Field(0.97, gt=0, le=1)
+
+
+class Constant(Part):
+    name: Literal["constant"]
+
+
+class Augmentation(Part):
+    shift: int = Field(4, ge=0, le=64, description="Random shift of up to this many pixels.")
+    horizontal_flip: bool = True
+
+
+class Training(Part):
+    epochs: Annotated[int, Field(ge=1, le=100_000, strict=True)] | None = Field(
+        None, description="Total epochs of a run. Give this or `epochs_after_deficit`."
+    )
+    epochs_after_deficit: Epoch | None = Field(
+        None, description="Epochs after the end of the last window."
+    )
+    batch_size: int = Field(128, ge=1, le=65_536)
+    optimizer: Annotated[SGD | Adam, Field(discriminator="name")] = SGD(name="sgd")
+    schedule: Annotated[Exponential | Constant, Field(discriminator="name")] = Exponential(
+        name="exponential"
+    )
+    learning_rate_restart: Literal["never", "at_removal"] = Field(
+        "never",
+        description="at_removal: the schedule starts again wherever a deficit window ends. The "
+        "control that tells a critical period from a learning rate that has merely decayed.",
+    )
+    augmentation: Augmentation = Augmentation()
+    precision: Literal["float32"] = "float32"
+
+    @model_validator(mode="after")
+    def _has_one_length(self) -> "Training":
+        if (self.epochs is None) == (self.epochs_after_deficit is None):
+            raise ValueError("give exactly one of 'epochs' and 'epochs_after_deficit'")
+        return self
+
+
+# --- measurements --------------------------------------------------------------------------
+
+
+class Fisher(Part):
+    """Trace of the Fisher information. Measured beside training: it never changes a weight."""
+
+    every: Annotated[int, Field(ge=1, le=100_000, strict=True)] | None = Field(
+        None, description="Measure after 0, every, 2*every, ... epochs and at the end."
+    )
+    epochs: list[Epoch] = Field(
+        [], max_length=10_000, description="And after these numbers of epochs."
+    )
+    estimator: Literal["label", "exact"] = Field(
+        "label",
+        description="label: one label per image drawn from the model. exact: the sum over all "
+        "classes, at the price of one backward pass for each.",
+    )
+    samples: Count = Field(1000, description="Images.")
+    images: list[Literal["current", "clean", "deficit"]] = Field(
+        ["current"],
+        min_length=1,
+        description="current: what the run was last shown; clean; or under the run's deficits.",
+    )
+    split: Literal["train", "test"] = "train"
+
+    @model_validator(mode="after")
+    def _names_an_epoch(self) -> "Fisher":
+        if self.every is None and not self.epochs:
+            raise ValueError("give 'every', 'epochs' or both")
+        if len(set(self.images)) != len(self.images):
+            raise ValueError("'images' names the same images twice")
+        return self
+
+
+class Checkpoints(Part):
+    """Checkpoints to keep besides those at the ends of segments."""
+
+    every: Annotated[int, Field(ge=1, le=100_000, strict=True)] | None = None
+    epochs: list[Epoch] = Field([], max_length=10_000)
+
+
+# --- a run and an experiment ---------------------------------------------------------------
+
+
+class RunSpec(Part):
+    """All that shapes one run's training, but for its seed."""
+
+    dataset: Dataset = Dataset()
+    model: Model = AllCNN(name="all_cnn")
+    training: Training
+    deficit: Deficit | None = Field(None, description="Short form of one entry in `deficits`.")
+    deficits: list[Deficit] = Field([], max_length=64, description="Windows of one timeline.")
+
+    @property
+    def windows(self) -> list[Blur | VerticalFlip | LabelPermutation | Noise]:
+        return [self.deficit] if self.deficit is not None else self.deficits
+
+    @property
+    def total_epochs(self) -> int:
+        if self.training.epochs is not None:
+            return self.training.epochs
+        assert self.training.epochs_after_deficit is not None
+        last = max((window.epochs.stop for window in self.windows), default=0)
+        return last + self.training.epochs_after_deficit
+
+    @model_validator(mode="after")
+    def _timeline_holds(self) -> "RunSpec":
+        if self.deficit is not None and self.deficits:
+            raise ValueError("give 'deficit' or 'deficits', not both")
+        if self.total_epochs < 1:
+            raise ValueError("the run has no epochs: no deficit window and 'epochs_after_deficit' 0")
+        for i, window in enumerate(self.windows):
+            if window.epochs.stop > self.total_epochs:
+                raise ValueError(
+                    f"the {window.name} window [{window.start}, {window.epochs.stop}) ends after the"
+                    f" run's {self.total_epochs} epochs"
+                )
+            for other in self.windows[:i]:
+                both = range(
+                    max(window.start, other.start), min(window.epochs.stop, other.epochs.stop)
+                )
+                if window.name == other.name and both:
+                    raise ValueError(
+                        f"two {window.name} windows overlap in epochs [{both.start}, {both.stop})"
+                    )
+        return self
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
+Tag = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+Paths = dict[Annotated[str, StringConstraints(max_length=120)], JsonValue]
+
+
+class ExperimentSpec(RunSpec):
+    """An experiment: a base run, variants and sweep axes that multiply, seeds, measurements."""
+
+    schema_version: Literal[1] = 1
+    name: Annotated[str, StringConstraints(max_length=200)] = ""
+    fisher: Fisher | None = None
+    checkpoints: Checkpoints | None = None
+    seeds: list[Seed] = Field([0], min_length=1, max_length=10_000)
+    sweep: dict[
+        Annotated[str, StringConstraints(min_length=1, max_length=120)],
+        Annotated[list[JsonValue], Field(min_length=1, max_length=100_000)],
+    ] = Field({}, max_length=8, description="Dotted path in the spec -> values. Axes multiply.")
+    variants: dict[Label, Paths] = Field(
+        {},
+        max_length=64,
+        description="Name of a curve -> what it sets, as {dotted path: value}. Multiplies with the"
+        " sweep; each variant is a curve of its own in the figures.",
+    )
+    reuse: bool = Field(
+        True, description="false: train every run alone and take nothing from the store."
+    )
+    tags: dict[Tag, Annotated[str, StringConstraints(max_length=256)]] = Field({}, max_length=32)
+
+    @model_validator(mode="after")
+    def _seeds_differ(self) -> "ExperimentSpec":
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("'seeds' names the same seed twice")
+        return self
