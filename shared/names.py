@@ -1,0 +1,132 @@
+"""Names of objects in the store, spelled here and nowhere else.
+
+`scope` is "" for work that everybody shares, or `alone(id, run)` where reuse was switched off.
+Whatever reaches a name from outside is checked first: nothing can climb out of its prefix.
+"""
+
+import hashlib
+import re
+import secrets
+import time
+
+from shared.errors import Invalid, NotFound
+
+ACTIVE = "active/"
+INDEX = "index/"
+EXPERIMENTS = "experiments/"
+DATASETS = "datasets/"
+TIME_BITS = 48
+
+# `fullmatch`: `$` would let a trailing newline pass.
+_WORD = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,119}")
+_PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_EXPERIMENT = re.compile(r"[0-9a-f]{24}")
+
+
+def new_experiment_id() -> str:
+    """Twelve hex digits of milliseconds, twelve of chance: ids sort by time and are not guessed."""
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(6)}"
+
+
+def experiment_object(id: str, name: str) -> str:
+    return f"{EXPERIMENTS}{_experiment(id)}/{_path(name)}"
+
+
+def alone(id: str, run: str) -> str:
+    """The scope of a run that shares nothing."""
+    return f"{EXPERIMENTS}{_experiment(id)}/alone/{_word(run)}/"
+
+
+def active_marker(id: str) -> str:
+    return f"{ACTIVE}{_experiment(id)}"
+
+
+def index_entry(id: str) -> str:
+    """Time counted backwards, so that a plain listing gives the newest first."""
+    milliseconds = int(_experiment(id)[:12], 16)
+    return f"{INDEX}{(1 << TIME_BITS) - 1 - milliseconds:012x}-{id}"
+
+
+def experiment_of(name: str) -> str:
+    """The experiment that a marker or an index entry speaks of."""
+    return _experiment(name.rsplit("/", 1)[-1].rsplit("-", 1)[-1])
+
+
+def idempotency(principal: str, key: str) -> str:
+    return f"idempotency/{_word(principal)}/{hashlib.sha256(key.encode()).hexdigest()}.json"
+
+
+def manifest(scope: str, key: str) -> str:
+    return f"{_scope(scope)}segments/{_digest(key)}/manifest.json"
+
+
+def within(scope: str, key: str) -> str:
+    """From the key of an epoch inside a segment to the key of the segment that covers it."""
+    return f"{_scope(scope)}segments/{_digest(key)}/within.json"
+
+
+def attempts_prefix(scope: str, key: str) -> str:
+    return f"{_scope(scope)}segments/{_digest(key)}/attempts/"
+
+
+def attempt(scope: str, key: str, name: str) -> str:
+    return f"{attempts_prefix(scope, key)}{_word(name)}.json"
+
+
+def blob(sha: str) -> str:
+    return f"blobs/{_digest(sha)}"
+
+
+def measurement(scope: str, key: str, digest: str) -> str:
+    return f"{_scope(scope)}measurements/{_digest(key)}/{_digest(digest)}.json"
+
+
+def dataset_pointer(name: str) -> str:
+    return f"{DATASETS}{_word(name)}.json"
+
+
+def dataset_object(digest: str, file: str) -> str:
+    return f"{DATASETS}by-digest/{_digest(digest)}/{_word(file)}"
+
+
+def probe(word: str) -> str:
+    """What the start-up check writes and removes."""
+    return f"probe/{_word(word)}"
+
+
+def checked(name: str) -> str:
+    """An object's whole name, as the store's client takes it."""
+    if len(name) > 1024:
+        raise Invalid("An object's name has at most 1024 characters")
+    return _path(name)
+
+
+def _experiment(id: str) -> str:
+    if not _EXPERIMENT.fullmatch(id):
+        raise NotFound(f"There is no experiment {id[:80]!r}: an id is 24 hexadecimal digits")
+    return id
+
+
+def _digest(text: str) -> str:
+    return _matched(_DIGEST, text, "64 hexadecimal digits")
+
+
+def _word(text: str) -> str:
+    return _matched(_WORD, text, "1 to 120 of A-Z a-z 0-9 _ . - that do not begin with a dot")
+
+
+def _path(text: str) -> str:
+    return _matched(_PATH, text, "words of A-Z a-z 0-9 _ . - between single slashes")
+
+
+def _scope(text: str) -> str:
+    if text and not (text.endswith("/") and _PATH.fullmatch(text[:-1])):
+        raise Invalid(f"{text[:80]!r} is not a scope: expected nothing, or a path that ends in '/'")
+    return text
+
+
+def _matched(pattern: re.Pattern[str], text: str, expected: str) -> str:
+    if not pattern.fullmatch(text):
+        raise Invalid(f"{text[:80]!r} cannot be part of an object's name: expected {expected}")
+    return text

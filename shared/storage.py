@@ -1,0 +1,277 @@
+"""The object store: the truth. One `Storage` a process, used by all its threads.
+
+Every outage becomes `StoreUnavailable` within seconds. Names of objects come from `names.py`.
+"""
+
+import hashlib
+import io
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import urllib3
+from minio import Minio
+from minio.error import InvalidResponseError, S3Error, ServerError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+from shared import names as named
+from shared.errors import Corrupt, NotFound, StoreUnavailable, StoreUnsuitable
+from shared.settings import Settings
+
+CONNECT_SECONDS = 2.0
+READ_SECONDS = 15.0
+PART_BYTES = 16 << 20
+_MISSING = {"NoSuchKey", "NoSuchObject", "ResourceNotFound"}
+_REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed"}
+
+
+class _Retry(urllib3.Retry):
+    """A connection that broke is tried again; a server that hangs has used up its time."""
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: urllib3.BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        _pool: urllib3.connectionpool.ConnectionPool | None = None,
+        _stacktrace: TracebackType | None = None,
+    ) -> Self:
+        if isinstance(error, ReadTimeoutError):
+            raise error
+        return super().increment(method, url, response, error, _pool, _stacktrace)
+
+
+class Storage:
+    def __init__(self, settings: Settings, read_seconds: float = READ_SECONDS) -> None:
+        self._bucket = settings.s3_bucket
+        # put_object has no conditional headers (given as metadata they become X-Amz-Meta-...),
+        # so `create` uses this pool itself, with a presigned link.
+        self._http = urllib3.PoolManager(
+            maxsize=32,
+            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=read_seconds),
+            retries=_Retry(total=2, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
+        )
+        self._client = _client(settings, settings.s3_endpoint, settings.s3_secure, self._http)
+        self._public = self._client
+        if settings.s3_public_endpoint:
+            address = urlsplit(settings.s3_public_endpoint)
+            secure = address.scheme == "https"
+            self._public = _client(settings, address.netloc, secure, self._http)
+
+    def open(self) -> "Storage":
+        """Make the bucket where it is missing, and try the promises that Hubel builds on."""
+        try:
+            self._make_bucket()
+            self._try_promises()
+        except (Corrupt, NotFound) as error:
+            raise StoreUnsuitable(f"The object store loses what was written: {error}") from error
+        return self
+
+    # --- bytes ---
+
+    def read(self, name: str) -> bytes:
+        with self._stream(name) as response:
+            return bytes(response.read())
+
+    def read_json(self, name: str) -> Any:
+        data = self.read(name)
+        try:
+            return json.loads(data)
+        except ValueError as error:
+            raise Corrupt(f"Object {name!r} is not JSON: {error}") from error
+
+    def exists(self, name: str) -> bool:
+        try:
+            self.size(name)
+        except NotFound:
+            return False
+        return True
+
+    def size(self, name: str) -> int:
+        with _translated(name):
+            return int(self._client.stat_object(self._bucket, named.checked(name)).size or 0)
+
+    def write(self, name: str, data: bytes, content_type: str = "application/octet-stream") -> None:
+        with _translated(name):
+            self._client.put_object(
+                self._bucket, named.checked(name), io.BytesIO(data), len(data), content_type
+            )
+
+    def write_json(self, name: str, value: Any) -> None:
+        self.write(name, _json(value), "application/json")
+
+    def create(
+        self, name: str, data: bytes, content_type: str = "application/octet-stream"
+    ) -> bool:
+        """Write what must not exist yet; False where it does, and nothing is changed.
+
+        An attempt whose answer was lost may have written: where the request was sent more than
+        once, an object that equals `data` counts as ours.
+        """
+        with _translated(name):
+            response = self._http.request(
+                "PUT",
+                self._client.get_presigned_url(
+                    "PUT", self._bucket, named.checked(name), timedelta(minutes=5)
+                ),
+                body=data,
+                headers={"If-None-Match": "*", "Content-Type": content_type},
+            )
+        if response.status == 200:
+            return True
+        if response.status in (409, 412):  # 409: another conditional write was under way
+            retried = bool(response.retries and response.retries.history)
+            return retried and self.read(name) == data
+        raise StoreUnavailable(
+            f"PUT {name!r} was answered {response.status}: {response.data[:300]!r}"
+        )
+
+    def create_json(self, name: str, value: Any) -> bool:
+        return self.create(name, _json(value), "application/json")
+
+    def remove(self, name: str) -> None:
+        with _translated(name):
+            self._client.remove_object(self._bucket, named.checked(name))
+
+    def names(
+        self, prefix: str, after: str | None = None, limit: int | None = None
+    ) -> Iterator[str]:
+        """Names below `prefix` (which ends in "/"), in order, those after `after`."""
+        with _translated(prefix):
+            found = self._client.list_objects(
+                self._bucket, prefix=prefix, recursive=True, start_after=after
+            )
+            for entry in islice(found, limit):
+                yield entry.object_name
+
+    # --- files, for what should not be held in memory ---
+
+    def write_file(self, name: str, path: Path) -> None:
+        with _translated(name):
+            self._client.fput_object(
+                self._bucket, named.checked(name), str(path), part_size=PART_BYTES
+            )
+
+    def read_file(self, name: str, path: Path) -> None:
+        """The file appears whole or not at all."""
+        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        try:
+            with self._stream(name) as response, part.open("wb") as file:
+                shutil.copyfileobj(response, file, 1 << 20)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    # --- blobs, named by their content ---
+
+    def write_blob(self, data: bytes) -> str:
+        """SHA-256 of `data`. What is stored is not sent again: remove a corrupt blob first."""
+        sha = hashlib.sha256(data).hexdigest()
+        name = named.blob(sha)
+        try:
+            stored = self.size(name) == len(data)
+        except NotFound:
+            stored = False
+        if not stored:
+            self.write(name, data)
+        return sha
+
+    def read_blob(self, sha: str) -> bytes:
+        data = self.read(named.blob(sha))
+        found = hashlib.sha256(data).hexdigest()
+        if found != sha:
+            raise Corrupt(f"Blob {sha} has {len(data)} bytes with the digest {found}")
+        return data
+
+    def link(self, name: str, seconds: int, filename: str | None = None) -> str:
+        """A link that needs no credentials until it expires."""
+        disposition = f'attachment; filename="{filename}"'
+        with _translated(name):
+            return str(
+                self._public.get_presigned_url(
+                    "GET",
+                    self._bucket,
+                    named.checked(name),
+                    timedelta(seconds=seconds),
+                    {"response-content-disposition": disposition} if filename else None,
+                )
+            )
+
+    @contextmanager
+    def _stream(self, name: str) -> Iterator[urllib3.BaseHTTPResponse]:
+        with _translated(name):
+            response = self._client.get_object(self._bucket, named.checked(name))
+            try:
+                yield response
+            finally:
+                response.close()
+                response.release_conn()
+
+    def _make_bucket(self) -> None:
+        with _translated(self._bucket):
+            if self._client.bucket_exists(self._bucket):
+                return
+            try:
+                self._client.make_bucket(self._bucket)
+            except S3Error as error:
+                if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                    raise
+
+    def _try_promises(self) -> None:
+        name = named.probe(secrets.token_hex(8))
+        try:
+            kept = self.create(name, b"first") and not self.create(name, b"second")
+            if not kept or self.read(name) != b"first":
+                raise StoreUnsuitable(
+                    "The object store ignores 'If-None-Match: *': a second conditional PUT of one "
+                    "name has to be refused with 412. Use a store that honours it"
+                )
+            if list(self.names(name)) != [name]:
+                raise StoreUnsuitable("The object store does not list an object just written")
+        finally:
+            self.remove(name)
+
+
+def _client(settings: Settings, endpoint: str, secure: bool, http: urllib3.PoolManager) -> Minio:
+    return Minio(
+        endpoint,
+        access_key=settings.s3_access_key.get_secret_value(),
+        secret_key=settings.s3_secret_key.get_secret_value(),
+        secure=secure,
+        region=settings.s3_region,
+        http_client=http,
+    )
+
+
+@contextmanager
+def _translated(name: str) -> Iterator[None]:
+    try:
+        yield
+    except S3Error as error:
+        if error.code in _MISSING:
+            raise NotFound(f"There is no object {name!r}") from error
+        if error.code in _REFUSED:
+            raise StoreUnsuitable(
+                f"The object store refuses our credentials ({error.code}) for {name!r}: "
+                "look at HUBEL_S3_ACCESS_KEY, HUBEL_S3_SECRET_KEY and the clocks"
+            ) from error
+        raise StoreUnavailable(f"{error.code} for {name!r}: {error.message}") from error
+    except (HTTPError, InvalidResponseError, ServerError, OSError) as error:
+        raise StoreUnavailable(f"No answer for {name!r}: {error}") from error
+
+
+def _json(value: Any) -> bytes:
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return text.encode()
