@@ -1,0 +1,193 @@
+"""Training: a model, its optimiser and the data set on one device, an epoch at a time."""
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from shared.arrays import Arrays
+from worker import augmentation, checkpoint, deficits, rng
+from worker.models import build
+
+# cuBLAS reads it when CUDA starts; without it its matrix products are not deterministic.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+EVALUATION_BATCH = 500
+
+Tick = Callable[[], None]
+
+
+def be_deterministic() -> None:
+    """The same bits every time on the same kind of device, and no TF32 in float32."""
+    torch.use_deterministic_algorithms(True)
+    # Filling fresh memory finds reads of uninitialised values; there are none, and it costs time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+
+
+class Trainer:
+    """Training as a pure function: the state after an epoch depends on the state before it, the
+    config, the epoch's number, its stimulus and its learning rate.
+
+    After an exception from `tick` the state is undefined until the next `load`.
+    """
+
+    def __init__(self, config: dict[str, Any], arrays: Arrays, device: str = "cpu") -> None:
+        be_deterministic()
+        self.config, self.device = config, torch.device(device)
+        dataset = config["dataset"]
+        self.shape: tuple[int, int, int] = tuple(dataset["shape"])
+        self.classes: int = dataset["classes"]
+        self.seed: int = config["seed"]
+        self.images = {
+            "train": self._images(arrays.train_images),
+            "test": self._images(arrays.test_images),
+        }
+        self.labels = {
+            "train": self._labels(arrays.train_labels),
+            "test": self._labels(arrays.test_labels),
+        }
+        for split, labels in self.labels.items():
+            if len(labels) != dataset[f"{split}_samples"]:
+                raise ValueError(
+                    f"{len(labels)} {split} images, {dataset[f'{split}_samples']} in the config"
+                )
+        mean, std = torch.tensor(dataset["mean"]), torch.tensor(dataset["std"])
+        self._scale = (1 / (255 * std)).view(-1, 1, 1).to(self.device)
+        self._offset = (-mean / std).view(-1, 1, 1).to(self.device)
+        self.load(None)
+
+    def load(self, data: bytes | None) -> None:
+        """Go to a checkpoint's state; None: to the initial state of the config's seed."""
+        model = build(self.config["model"], self.shape, self.classes, self.seed)
+        self.model = model.to(self.device)
+        self.optimizer = _optimizer(self.model, self.config["optimizer"])
+        if data is not None:
+            checkpoint.restore(self.model, self.optimizer, data)
+
+    def checkpoint(self) -> bytes:
+        """All that a later resume needs; the same bytes for the same state."""
+        about = {name: self.config["dataset"][name] for name in ("shape", "classes", "mean", "std")}
+        meta = {"dataset": about, "model": self.config["model"]}
+        return checkpoint.dump(
+            self.model, self.optimizer, meta | {"optimizer": self.config["optimizer"]}
+        )
+
+    def train_epoch(
+        self, epoch: int, stimulus: deficits.Stimulus, learning_rate: float, tick: Tick
+    ) -> dict[str, float]:
+        """One pass over the training images, then an evaluation.
+
+        `train_loss` and `train_accuracy` are means over the images as they were trained on:
+        under the stimulus, augmented, with the weights of their step. A run that diverges gives
+        nan, not an error.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.model.train()
+        augmented = deficits.augmentable(stimulus)
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        seen = 0
+        for indices, moves in self._batches(epoch):
+            tick()
+            images, labels = self.show("train", indices, stimulus, epoch)
+            if augmented and moves is not None:
+                images = augmentation.augment(images, moves, self._shift)
+            sums += self._step(images, labels)
+            seen += len(labels)
+        loss, correct = (sums / seen).tolist()
+        trained = {"train_loss": loss, "train_accuracy": correct, "learning_rate": learning_rate}
+        return trained | self.evaluate(tick)
+
+    def _step(self, images: Tensor, labels: Tensor) -> Tensor:
+        """One step of the optimiser; (2,) float64: summed loss, number of right answers."""
+        logits = self.model(images)
+        loss = F.cross_entropy(logits, labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return _sums(loss.detach(), logits, labels)
+
+    def evaluate(self, tick: Tick) -> dict[str, float]:
+        """Loss and accuracy on the clean test images, BatchNorm with its running statistics."""
+        self.model.eval()
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        everything = torch.arange(len(self.labels["test"]), device=self.device)
+        with torch.inference_mode():
+            for indices in everything.split(EVALUATION_BATCH):
+                tick()
+                images, labels = self.show("test", indices, [], 0)
+                logits = self.model(images)
+                sums += _sums(F.cross_entropy(logits, labels), logits, labels)
+        loss, accuracy = (sums / len(everything)).tolist()
+        return {"test_loss": loss, "test_accuracy": accuracy}
+
+    def show(
+        self, split: str, indices: Tensor, stimulus: deficits.Stimulus, epoch: int
+    ) -> tuple[Tensor, Tensor]:
+        """Images (B, C, H, W) float32, normalised, under a stimulus, and their labels (B,).
+
+        indices (B,) int64 on the device. Not augmented.
+        """
+        images = self.images[split][indices].float().mul_(self._scale).add_(self._offset)
+        labels = self.labels[split][indices]
+        context = deficits.Context(self.seed, epoch, self.classes, indices, split)
+        return deficits.show(stimulus, images, labels, context)
+
+    @property
+    def _shift(self) -> int:
+        shift: int = self.config["augmentation"]["shift"]
+        return shift
+
+    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, augmentation.Moves | None]]:
+        """Indices of each batch, with its rows, columns and flips if there is augmentation.
+
+        The last batch may be smaller. If it were a single image it is left out: BatchNorm cannot
+        train on one value per channel.
+        """
+        count, size = len(self.labels["train"]), self.config["batch_size"]
+        order = torch.randperm(count, generator=rng.generator(self.seed, "shuffle", epoch))
+        used = count - 1 if count > size > 1 and count % size == 1 else count
+        batches = order[:used].to(self.device).split(size)
+        settings = self.config["augmentation"]
+        if not settings["shift"] and not settings["horizontal_flip"]:
+            yield from ((batch, None) for batch in batches)
+            return
+        drawn = augmentation.draw(settings, self.seed, epoch, used)
+        moves = zip(*(part.to(self.device).split(size) for part in drawn), strict=True)
+        yield from zip(batches, map(augmentation.Moves._make, moves), strict=True)
+
+    def _images(self, images: Any) -> Tensor:
+        """(N, H, W, C) uint8 -> (N, C, H, W) on the device."""
+        if tuple(images.shape[1:]) != self.shape:
+            raise ValueError(f"images of {tuple(images.shape[1:])}, {self.shape} in the config")
+        return torch.from_numpy(np.array(images).transpose(0, 3, 1, 2).copy()).to(self.device)
+
+    def _labels(self, labels: Any) -> Tensor:
+        return torch.from_numpy(np.array(labels, dtype=np.int64)).to(self.device)
+
+
+def _sums(loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+    correct = (logits.argmax(1) == labels).sum()
+    return torch.stack([loss.double() * len(labels), correct.double()])
+
+
+def _optimizer(model: nn.Module, settings: dict[str, Any]) -> torch.optim.Optimizer:
+    """Weight decay acts on every parameter, BatchNorm's and biases too, as torch has it. The
+    learning rate is set at each epoch. Fused: one kernel for all parameters."""
+    rate, decay = settings["learning_rate"], settings["weight_decay"]
+    if settings["name"] == "sgd":
+        return torch.optim.SGD(
+            model.parameters(), rate, settings["momentum"], weight_decay=decay, fused=True
+        )
+    betas = (settings["beta1"], settings["beta2"])
+    return torch.optim.Adam(
+        model.parameters(), rate, betas, settings["epsilon"], weight_decay=decay, fused=True
+    )
