@@ -70,8 +70,12 @@ def attempts_prefix(scope: str, key: str) -> str:
     return f"{_scope(scope)}segments/{_digest(key)}/attempts/"
 
 
-def attempt(scope: str, key: str, name: str) -> str:
-    return f"{attempts_prefix(scope, key)}{_word(name)}.json"
+def preparation_prefix(id: str, dataset: str) -> str:
+    return experiment_object(id, f"preparation/{_word(dataset)}") + "/"
+
+
+def attempt(prefix: str, name: str) -> str:
+    return f"{prefix}{_word(name)}.json"
 
 
 def blob(sha: str) -> str:

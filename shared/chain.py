@@ -1,0 +1,94 @@
+"""Stored segments end to end: how much of a run's path the store holds already."""
+
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from shared.probe import Probe
+from shared.schedule import Config, Stretch
+
+
+class Manifest(BaseModel):
+    """The record that makes a segment done. `key` names the state after its last epoch."""
+
+    key: str
+    parent: str
+    start: int
+    end: int
+    checkpoint: str
+    metrics: str
+    provenance: dict[str, Any]
+
+
+class Stored(Protocol):
+    """What planning asks of the store."""
+
+    def manifest(self, scope: str, key: str) -> Manifest | None: ...
+    def covering(self, scope: str, key: str) -> str | None:
+        """The end key of a stored segment that passes through this state."""
+
+    def measured(self, scope: str, key: str, probe: str) -> bool: ...
+
+
+class Path(BaseModel):
+    """One run before it is cut: its timeline and the names of all its states."""
+
+    variant: str | None
+    point: dict[str, Any]
+    seed: int
+    config: Config
+    stretches: list[Stretch]
+    windows: list[dict[str, Any]]
+    keys: list[str]
+    probes: list[tuple[int, Probe, str]]
+    """(epoch, probe, digest)"""
+    checkpoints: list[int]
+
+    @property
+    def epochs(self) -> int:
+        return len(self.keys) - 1
+
+
+def stored_chain(path: Path, cuts: set[str], stored: Stored, scope: str) -> list[Manifest]:
+    """Stored segments, end to end from epoch 0, that cover as much of the path as there is."""
+    epoch_of = {key: epoch for epoch, key in enumerate(path.keys)}
+    chain: list[Manifest] = []
+    reached = 0
+    while reached < path.epochs:
+        found = _stored_step(path, reached, epoch_of, cuts, stored, scope)
+        if found is None:
+            break
+        joined = _join(chain, found, stored, scope)
+        if joined is None:
+            break
+        chain, reached = joined, found.end
+    return chain
+
+
+def _stored_step(
+    path: Path, reached: int, epoch_of: dict[str, int], cuts: set[str], stored: Stored, scope: str
+) -> Manifest | None:
+    following = next(e for e in range(reached + 1, path.epochs + 1) if path.keys[e] in cuts)
+    manifest = stored.manifest(scope, path.keys[following])
+    if manifest is not None:
+        return manifest
+    end = stored.covering(scope, path.keys[reached + 1])
+    if end is None or epoch_of.get(end, -1) <= reached:
+        return None
+    return stored.manifest(scope, end)
+
+
+def _join(
+    chain: list[Manifest], last: Manifest, stored: Stored, scope: str
+) -> list[Manifest] | None:
+    """`chain` extended to `last`, whose own ancestors may have been cut at other epochs."""
+    head, tail = list(chain), [last]
+    while (head[-1].end if head else 0) != tail[0].start:
+        if head and head[-1].end > tail[0].start:
+            head.pop()
+            continue
+        parent = stored.manifest(scope, tail[0].parent)
+        if parent is None:
+            return None
+        tail.insert(0, parent)
+    return head + tail

@@ -1,0 +1,142 @@
+"""Redis: leases, queue marks, live progress, cancel flags. All of it advisory.
+
+Every call answers a neutral value when Redis is away: what is lost is some saved work, never a
+result. Nothing here is believed over the object store.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from shared.settings import Settings
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+PAUSE_SECONDS = 1.0
+"""After a failure Redis is left alone for this long, so that an outage does not slow us down."""
+
+_RENEW = """
+if redis.call('get', KEYS[1]) == ARGV[1] then
+    return redis.call('pexpire', KEYS[1], ARGV[2])
+end
+if redis.call('exists', KEYS[1]) == 0 then
+    redis.call('set', KEYS[1], ARGV[1], 'PX', ARGV[2])
+    return 1
+end
+return 0
+"""
+_RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end"
+
+
+class Live:
+    def __init__(self, settings: Settings) -> None:
+        self.lease_ms = int(settings.lease_seconds * 1000)
+        self.queued_ms = int(settings.queued_seconds * 1000)
+        self._down_until = 0.0
+        self._redis = Redis.from_url(
+            settings.redis_url.get_secret_value(),
+            socket_timeout=2,
+            socket_connect_timeout=1,
+            health_check_interval=15,
+            decode_responses=True,
+        )
+
+    def answers(self) -> bool:
+        return bool(self._try(self._redis.ping, False))
+
+    # --- leases: who is working on what. They save work; they decide nothing ---
+
+    def take(self, work: str, owner: str) -> bool:
+        """True if nobody else holds it (or nobody can say)."""
+        taken = self._try(
+            lambda: self._redis.set(f"hubel:lease:{work}", owner, nx=True, px=self.lease_ms), True
+        )
+        self._try(lambda: self._redis.delete(f"hubel:queued:{work}"), 0)
+        return bool(taken)
+
+    def renew(self, work: str, owner: str) -> None:
+        """Also takes it again where Redis has forgotten everything."""
+        self._try(
+            lambda: self._redis.eval(_RENEW, 1, f"hubel:lease:{work}", owner, self.lease_ms), 0
+        )
+
+    def release(self, work: str, owner: str) -> None:
+        self._try(lambda: self._redis.eval(_RELEASE, 1, f"hubel:lease:{work}", owner), 0)
+
+    # --- queue marks: what has been sent and not yet been taken ---
+
+    def mark_queued(self, work: str) -> bool:
+        """True if it was not marked: the caller is the one to send it."""
+        return bool(
+            self._try(
+                lambda: self._redis.set(f"hubel:queued:{work}", "1", nx=True, px=self.queued_ms),
+                True,
+            )
+        )
+
+    def unmark_queued(self, work: str) -> None:
+        self._try(lambda: self._redis.delete(f"hubel:queued:{work}"), 0)
+
+    def idle(self, works: Iterable[str]) -> list[str]:
+        """Those that are neither queued nor leased."""
+        works = list(works)
+        if not works:
+            return []
+        keys = [f"hubel:{kind}:{work}" for work in works for kind in ("lease", "queued")]
+        found = self._try(lambda: self._redis.mget(keys), [None] * len(keys))
+        return [w for w, lease, mark in zip(works, found[::2], found[1::2], strict=True)
+                if lease is None and mark is None]  # fmt: skip
+
+    # --- live progress ---
+
+    def report(self, work: str, progress: dict[str, Any]) -> None:
+        text = json.dumps(progress | {"at": time.time()})
+        self._try(lambda: self._redis.set(f"hubel:live:{work}", text, px=2 * self.lease_ms), None)
+
+    def progress(self, works: list[str]) -> dict[str, dict[str, Any]]:
+        if not works:
+            return {}
+        keys = [f"hubel:live:{work}" for work in works]
+        found = self._try(lambda: self._redis.mget(keys), [None] * len(keys))
+        return {w: json.loads(text) for w, text in zip(works, found, strict=True) if text}
+
+    def count_epoch(self, experiment: str) -> None:
+        """One epoch was trained for this experiment, whatever becomes of it."""
+        key = f"hubel:epochs:{experiment}"
+        self._try(lambda: self._redis.pipeline().incr(key).expire(key, 30 * 86_400).execute(), None)
+
+    def counted_epochs(self, experiment: str) -> int | None:
+        found = self._try(lambda: self._redis.get(f"hubel:epochs:{experiment}"), None)
+        return None if found is None else int(found)
+
+    # --- cancelling, and one reconcile loop at a time ---
+
+    def cancel(self, experiment: str) -> None:
+        self._try(lambda: self._redis.set(f"hubel:cancel:{experiment}", "1", ex=86_400), None)
+
+    def cancelled(self, experiment: str) -> bool:
+        return bool(self._try(lambda: self._redis.exists(f"hubel:cancel:{experiment}"), 0))
+
+    def lead(self, owner: str, seconds: float) -> bool:
+        """True for the one API process that reconciles (for every one while Redis is away)."""
+        return bool(
+            self._try(
+                lambda: self._redis.eval(_RENEW, 1, "hubel:leader", owner, int(seconds * 1000)), 1
+            )
+        )
+
+    def _try(self, call: Callable[[], Any], otherwise: T) -> Any | T:
+        if time.monotonic() < self._down_until:
+            return otherwise
+        try:
+            return call()
+        except (RedisError, OSError) as error:
+            self._down_until = time.monotonic() + PAUSE_SECONDS
+            log.warning("redis does not answer (work goes on): %s", error)
+            return otherwise

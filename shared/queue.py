@@ -1,0 +1,69 @@
+"""The Celery app, and sending by name. A message is a wake-up hint that carries names only; the
+object store decides what is left to do."""
+
+import logging
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import KombuError, OperationalError
+from redis.exceptions import RedisError
+
+from shared.settings import Settings
+
+log = logging.getLogger(__name__)
+
+TRAIN = "hubel.train"
+PREPARE = "hubel.prepare"
+QUEUE = "hubel"
+
+
+def make_app(settings: Settings) -> Celery:
+    url = settings.redis_url.get_secret_value()
+    app = Celery("hubel", broker=url)
+    app.conf.update(
+        task_default_queue=QUEUE,
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        # Acknowledged on receipt: redelivery would come late and in parallel. Leases, manifests
+        # and the reconcile loop bring lost work back.
+        task_acks_late=False,
+        worker_disable_prefetch=True,
+        worker_prefetch_multiplier=1,
+        worker_concurrency=1,
+        worker_pool="prefork",
+        worker_hijack_root_logger=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_send_task_events=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_connection_timeout=2,
+        broker_transport_options={
+            "socket_timeout": 5,
+            "socket_connect_timeout": 2,
+            "socket_keepalive": True,
+            "health_check_interval": 15,
+        },
+    )
+    return app
+
+
+class Sender:
+    """Sends messages without ever failing its caller: the reconcile loop sends again."""
+
+    def __init__(self, app: Celery) -> None:
+        self.app = app
+
+    def train(self, experiment: str, segment: int) -> bool:
+        return self._send(TRAIN, experiment, segment)
+
+    def prepare(self, experiment: str, dataset: str) -> bool:
+        return self._send(PREPARE, experiment, dataset)
+
+    def _send(self, task: str, *args: Any) -> bool:
+        try:
+            self.app.send_task(task, args=args, retry=False)
+        except (KombuError, OperationalError, RedisError, OSError) as error:
+            log.warning("%s %s was not queued: %s", task, args, error)
+            return False
+        return True

@@ -1,0 +1,85 @@
+"""What the store holds of training: manifests, metrics, measurements. Immutable once written, and
+so kept in memory once read."""
+
+import json
+from collections import OrderedDict
+from threading import Lock
+from typing import Any
+
+from shared import names
+from shared.chain import Manifest
+from shared.errors import Corrupt, NotFound
+from shared.storage import Storage
+
+CACHED = 20_000
+
+
+class Records:
+    """Reads a store's training records. Answers `shared.chain.Stored`. Thread-safe."""
+
+    def __init__(self, store: Storage) -> None:
+        self.store = store
+        self._cache: OrderedDict[str, Any] = OrderedDict()
+        self._lock = Lock()
+
+    def manifest(self, scope: str, key: str) -> Manifest | None:
+        value = self._json(names.manifest(scope, key))
+        return None if value is None else Manifest.model_validate(value)
+
+    def covering(self, scope: str, key: str) -> str | None:
+        """The end key of a stored segment that passes through this state, or ends in it."""
+        try:
+            target = str(self.store.read_json(names.within(scope, key))["segment"])
+        except NotFound:
+            target = key
+        return target if self.manifest(scope, target) is not None else None
+
+    def measured(self, scope: str, key: str, probe: str) -> bool:
+        return self.measurement(scope, key, probe) is not None
+
+    def measurement(self, scope: str, key: str, probe: str) -> dict[str, Any] | None:
+        return self._json(names.measurement(scope, key, probe))
+
+    def metrics(self, manifest: Manifest) -> list[dict[str, Any]]:
+        """One record for each epoch of the segment, in order."""
+        name = names.blob(manifest.metrics)
+        found = self._cached(name)
+        if found is None:
+            found = json.loads(self.store.read_blob(manifest.metrics))
+            self._keep(name, found)
+        return list(found)
+
+    def spanning(self, scope: str, key: str, start: int) -> list[Manifest]:
+        """Manifests that lead to the state `key` from epoch `start` or before, in order.
+
+        Another experiment may have cut the same stretch elsewhere and stored it first.
+        """
+        out: list[Manifest] = []
+        while not out or out[0].start > start:
+            manifest = self.manifest(scope, out[0].parent if out else key)
+            if manifest is None:
+                raise Corrupt(f"the manifest of state {key} or of one of its ancestors is gone")
+            out.insert(0, manifest)
+        return out
+
+    def _json(self, name: str) -> dict[str, Any] | None:
+        found = self._cached(name)
+        if found is None:
+            try:
+                found = self.store.read_json(name)
+            except NotFound:
+                return None
+            self._keep(name, found)
+        return dict(found)
+
+    def _cached(self, name: str) -> Any:
+        with self._lock:
+            if name in self._cache:
+                self._cache.move_to_end(name)
+            return self._cache.get(name)
+
+    def _keep(self, name: str, value: Any) -> None:
+        with self._lock:
+            self._cache[name] = value
+            while len(self._cache) > CACHED:
+                self._cache.popitem(last=False)

@@ -1,0 +1,152 @@
+"""Spec -> timeline -> keys: what a run is shown in each epoch, at what learning rate, and the name
+of the state it is then in. This file is where a key is computed."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import rfc8785
+
+from shared.errors import Fault, Invalid
+from shared.spec import Blur, Part, RunSpec
+
+TRAINING_VERSION = 1
+"""Raised when the same config would train to other weights. Every old key then stays as it is."""
+
+Stimulus = list[dict[str, Any]]
+Config = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What keys and plans must know of a data set; the images themselves are not needed."""
+
+    name: str
+    digest: str
+    shape: tuple[int, int, int]
+    classes: int
+    train: int
+    test: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class Stretch(Part):
+    """Consecutive epochs [start, end) with one stimulus and one start of the schedule."""
+
+    start: int
+    end: int
+    stimulus: Stimulus
+    restart: int = 0
+    """Epoch at which the learning-rate schedule last started again."""
+
+
+def timeline(run: RunSpec) -> list[Stretch]:
+    """The run's epochs as stretches, in order and without gaps."""
+    total = run.total_epochs
+    windows = [w for w in run.windows if w.epochs]
+    restarts = _restarts(run)
+    edges = {0, total} | restarts | {e for w in windows for e in (w.epochs.start, w.epochs.stop)}
+    cuts = sorted(e for e in edges if e <= total)
+    return [
+        Stretch(
+            start=start,
+            end=end,
+            stimulus=[w.stimulus() for w in windows if start in w.epochs],
+            restart=max((r for r in restarts if r <= start), default=0),
+        )
+        for start, end in zip(cuts, cuts[1:], strict=False)
+    ]
+
+
+def _restarts(run: RunSpec) -> set[int]:
+    if run.training.learning_rate_restart == "never":
+        return set()
+    ends = {w.epochs.stop for w in run.windows if w.epochs}
+    return {e for e in ends if 0 < e < run.total_epochs}
+
+
+def learning_rate(config: Config, epochs_since_restart: int) -> float:
+    """The learning rate of an epoch, from the config's optimiser and schedule."""
+    start = float(config["optimizer"]["learning_rate"])
+    schedule = config["schedule"]
+    if schedule["name"] == "exponential":
+        return float(start * schedule["gamma"] ** epochs_since_restart)
+    return start
+
+
+def config(run: RunSpec, facts: Facts, seed: int) -> Config:
+    """All that shapes training but the timeline; what key(0) hashes. Every default is written."""
+    training = run.training
+    return {
+        "training_version": TRAINING_VERSION,
+        "dataset": {
+            "name": facts.name,
+            "digest": facts.digest,
+            "train_samples": run.dataset.train_samples or facts.train,
+            "test_samples": run.dataset.test_samples or facts.test,
+            "shape": list(facts.shape),
+            "classes": facts.classes,
+            "mean": list(facts.mean),
+            "std": list(facts.std),
+        },
+        "model": run.model.model_dump(),
+        "optimizer": training.optimizer.model_dump(),
+        "schedule": training.schedule.model_dump(),
+        "batch_size": training.batch_size,
+        "augmentation": training.augmentation.model_dump(),
+        "precision": training.precision,
+        "seed": seed,
+    }
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of the canonical JSON (RFC 8785: 1 and 1.0 are one value), in hexadecimal."""
+    return hashlib.sha256(rfc8785.dumps(value)).hexdigest()
+
+
+def keys(config: Config, stretches: list[Stretch]) -> list[str]:
+    """Names of the states after 0, 1, 2, ... epochs.
+
+    key(0) = SHA-256(config); key(e + 1) = SHA-256(key(e), what epoch e shows, any intervention
+    at its start). So two runs share exactly the epochs whose keys agree, wherever they are cut.
+    """
+    chain = [digest(config)]
+    for step in _steps(stretches):
+        chain.append(hashlib.sha256(chain[-1].encode() + b"\n" + step).hexdigest())
+    return chain
+
+
+def _steps(stretches: list[Stretch]) -> Iterator[bytes]:
+    for stretch in stretches:
+        shown = rfc8785.dumps({"stimulus": stretch.stimulus})
+        restarted = rfc8785.dumps({"stimulus": stretch.stimulus, "learning_rate_restart": True})
+        for epoch in range(stretch.start, stretch.end):
+            yield restarted if 0 < epoch == stretch.restart else shown
+
+
+def check_against(run: RunSpec, facts: Facts) -> None:
+    """Refuse what the data set cannot give: too many images, a blur finer than the image."""
+    faults = [*_sample_faults(run, facts), *_size_faults(run, facts)]
+    if faults:
+        raise Invalid(faults[0].message, faults)
+
+
+def _sample_faults(run: RunSpec, facts: Facts) -> Iterator[Fault]:
+    for field, there in (("train_samples", facts.train), ("test_samples", facts.test)):
+        asked = getattr(run.dataset, field)
+        if asked is not None and asked > there:
+            message = f"{field} is {asked}, but '{facts.name}' has {there} such images"
+            yield Fault(f"/dataset/{field}", "too-many", message)
+
+
+def _size_faults(run: RunSpec, facts: Facts) -> Iterator[Fault]:
+    side = min(facts.shape[:2])
+    for window in run.windows:
+        if isinstance(window, Blur) and window.resolution >= side:
+            message = f"a blur to {window.resolution} pixels does nothing to images of {side}"
+            yield Fault("/deficit/resolution", "too-fine", message)
+    if run.training.augmentation.shift >= side:
+        message = f"a shift of {run.training.augmentation.shift} moves images of {side} out of view"
+        yield Fault("/training/augmentation/shift", "too-far", message)

@@ -1,0 +1,37 @@
+"""The device that this worker trains on, and the numerics class within which bytes are promised."""
+
+import platform
+from typing import Any
+
+import torch
+
+from shared.errors import HubelError
+from shared.schedule import TRAINING_VERSION
+from shared.settings import Settings
+
+
+def choose(settings: Settings) -> str:
+    """ "cpu" or "cuda", and the process's thread count fixed."""
+    torch.set_num_threads(settings.threads)
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise HubelError("HUBEL_DEVICE is cuda, but torch sees no CUDA device on this machine")
+    if settings.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return settings.device
+
+
+def numerics_class(device: str) -> str:
+    """Device kind and architecture, torch's minor version, training version, thread count."""
+    torch_minor = ".".join(torch.__version__.split("+")[0].split(".")[:2])
+    if device == "cuda":
+        major, minor = torch.cuda.get_device_capability()
+        kind = f"cuda-sm{major}{minor}"
+    else:
+        capability = torch.backends.cpu.get_cpu_capability().lower().replace(" ", "-")
+        kind = f"cpu-{platform.machine()}-{capability}-threads{torch.get_num_threads()}"
+    return f"{kind}/torch{torch_minor}/training{TRAINING_VERSION}"
+
+
+def describe(device: str) -> dict[str, Any]:
+    name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or "cpu"
+    return {"kind": device, "name": name, "torch": torch.__version__}

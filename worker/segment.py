@@ -1,0 +1,202 @@
+"""One segment: load the parent state, train its epochs, measure on the way, store what came out.
+
+No Celery and no Redis here: whoever calls says how to tick, and what to do after an epoch.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from shared import names, numbers
+from shared.arrays import Arrays
+from shared.chain import Manifest
+from shared.errors import HubelError
+from shared.plan import Plan, Probed, Segment
+from shared.records import Records
+from shared.schedule import Config, learning_rate
+from worker import probes
+from worker.train import Trainer
+
+log = logging.getLogger(__name__)
+
+
+class NotReady(HubelError):
+    """The parent state is not stored yet."""
+
+    status, code, title = 409, "not-ready", "The parent segment is not done"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a segment is trained with."""
+
+    records: Records
+    arrays: Callable[[Config], Arrays]
+    device: str
+    provenance: dict[str, Any]
+    """Numerics class, worker, experiment: into the manifest as it is."""
+    tick: Callable[[], None]
+    """Called between steps; raises to abandon the segment."""
+    after_epoch: Callable[[int, float], None]
+    """Called with the number of epochs trained and the seconds that the last one took."""
+    stopping: Callable[[], bool] = lambda: False
+    """True once this process was asked to stop: the segment then ends after the current epoch."""
+
+
+def execute(bench: Bench, plan: Plan, segment: Segment) -> bool:
+    """Do what is left to do of a segment. True when all of it is in the store."""
+    missing = _missing(bench, segment)
+    manifest = bench.records.manifest(segment.scope, segment.key)
+    if manifest is not None and not missing:
+        return True
+    work = _Work(bench, plan, segment)
+    if manifest is None:
+        return work.train(missing)
+    work.replay(manifest, missing)
+    return True
+
+
+def _missing(bench: Bench, segment: Segment) -> list[Probed]:
+    return [
+        (epoch, digest)
+        for epoch, digest in segment.probes
+        if not bench.records.measured(segment.scope, segment.state(epoch), digest)
+    ]
+
+
+class _Work:
+    def __init__(self, bench: Bench, plan: Plan, segment: Segment) -> None:
+        self.bench, self.plan, self.segment = bench, plan, segment
+        self.records, self.store = bench.records, bench.records.store
+        self.config = plan.configs[segment.config]
+        self.trainer = Trainer(self.config, bench.arrays(self.config), bench.device)
+        self.started = time.time()
+        self.rows: list[dict[str, Any]] = []
+        self.times: list[str] = []
+
+    def train(self, missing: list[Probed]) -> bool:
+        """From the parent state, or from the furthest stored state inside, to the end."""
+        start = self._load_furthest(missing)
+        if start == self.segment.start == 0:
+            self._measure(0, missing)
+        for epoch in range(start, self.segment.end):
+            self._epoch(epoch)
+            self._measure(epoch + 1, missing)
+            if self.bench.stopping():
+                self._store(start, epoch + 1)
+                return epoch + 1 == self.segment.end
+        self._store(start, self.segment.end)
+        return True
+
+    def replay(self, manifest: Manifest, missing: list[Probed]) -> None:
+        """Reach states inside a stored segment once more, to measure them."""
+        inside = self.segment.replay_end(missing)
+        if any(epoch < self.segment.end for epoch, _ in missing):
+            self._load(self.segment.parent, self.segment.start)
+            self._measure(self.segment.start, missing)
+            for epoch in range(self.segment.start, inside):
+                self._epoch(epoch)
+                self._measure(epoch + 1, missing, replayed=True)
+        if any(epoch == self.segment.end for epoch, _ in missing):
+            self.trainer.load(self.store.read_blob(manifest.checkpoint))
+            self._measure(self.segment.end, missing)
+
+    def _load_furthest(self, missing: list[Probed]) -> int:
+        """Load the last stored state that misses no measurement before it; its epoch."""
+        first = min((e for e, _ in missing), default=self.segment.end)
+        for epoch in range(min(first, self.segment.end - 1), self.segment.start, -1):
+            manifest = self.records.manifest(self.segment.scope, self.segment.state(epoch))
+            if manifest is not None:
+                self.trainer.load(self.store.read_blob(manifest.checkpoint))
+                self._measure(epoch, missing)
+                return epoch
+        self._load(self.segment.parent, self.segment.start)
+        return self.segment.start
+
+    def _load(self, key: str, epoch: int) -> None:
+        if epoch == 0:
+            self.trainer.load(None)
+            return
+        manifest = self.records.manifest(self.segment.scope, key)
+        if manifest is None:
+            raise NotReady(f"state {key} (epoch {epoch}) is not stored yet")
+        self.trainer.load(self.store.read_blob(manifest.checkpoint))
+
+    def _epoch(self, epoch: int) -> None:
+        stretch = next(s for s in self.segment.stretches if s.start <= epoch < s.end)
+        began = time.monotonic()
+        rate = learning_rate(self.config, epoch - stretch.restart)
+        metrics = self.trainer.train_epoch(epoch, stretch.stimulus, rate, self.bench.tick)
+        self.rows.append({"epoch": epoch + 1, "stimulus": stretch.stimulus, **metrics})
+        self.times.append(_now())
+        self.bench.after_epoch(epoch + 1, time.monotonic() - began)
+
+    def _measure(self, epoch: int, missing: list[Probed], replayed: bool = False) -> None:
+        for digest in [digest for at, digest in missing if at == epoch]:
+            probe = self.plan.probes[digest]
+            values = probes.measure(self.trainer, probe, epoch, self.bench.tick)
+            key = self.segment.state(epoch)
+            record = {
+                "probe": probe,
+                "key": key,
+                "epoch": epoch,
+                "values": numbers.storable(values),
+                "provenance": self.bench.provenance | {"time": _now()},
+            }
+            if replayed:
+                record["provenance"]["replay_matches"] = self._replay_matches()
+            self.store.create_json(names.measurement(self.segment.scope, key, digest), record)
+
+    def _replay_matches(self) -> bool:
+        """Whether the epochs trained again gave the numbers that are stored."""
+        scope, segment = self.segment.scope, self.segment
+        stored = {
+            row["epoch"]: row
+            for manifest in self.records.spanning(scope, segment.key, segment.start)
+            for row in self.records.metrics(manifest)
+        }
+        return all(stored[row["epoch"]] == numbers.storable(row) for row in self.rows)
+
+    def _store(self, start: int, end: int) -> None:
+        """Blobs first, then the pointers of the epochs inside, the manifest last."""
+        scope, key = self.segment.scope, self.segment.state(end)
+        checkpoint = self.trainer.checkpoint()
+        metrics = json.dumps(numbers.storable(self.rows), sort_keys=True, separators=(",", ":"))
+        manifest = Manifest(
+            key=key,
+            parent=self.segment.state(start),
+            start=start,
+            end=end,
+            checkpoint=self.store.write_blob(checkpoint),
+            metrics=self.store.write_blob(metrics.encode()),
+            provenance=self.bench.provenance
+            | {
+                "started": _now(self.started),
+                "finished": _now(),
+                "wall_seconds": time.time() - self.started,
+                "epoch_times": self.times,
+            },
+        )
+        for epoch in range(start + 1, end):
+            self.store.write_json(names.within(scope, self.segment.state(epoch)), {"segment": key})
+        if not self.store.create_json(names.manifest(scope, key), manifest.model_dump()):
+            self._adopt(manifest)
+
+    def _adopt(self, ours: Manifest) -> None:
+        """Somebody stored this segment first. Theirs stands; a difference is worth a line."""
+        theirs = self.records.manifest(self.segment.scope, ours.key)
+        if theirs is None or theirs.checkpoint == ours.checkpoint:
+            return
+        log.error(
+            "state %s was stored with other bytes: theirs %s, ours %s",
+            ours.key, theirs.provenance.get("numerics"), ours.provenance.get("numerics"),
+        )  # fmt: skip
+
+
+def _now(seconds: float | None = None) -> str:
+    moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
