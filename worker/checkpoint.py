@@ -81,5 +81,5 @@ def _optimizer_slots(
         parameter, slot = name.rsplit("/", 1)
         if parameter not in places or value.shape not in (parameters[parameter], torch.Size([])):
             raise Corrupt(f"The checkpoint is of another model: 'optimizer/{name}' does not fit.")
-        slots.setdefault(places[parameter], {})[slot] = value
+        slots.setdefault(places[parameter], {})[slot] = value.clone()
     return slots

@@ -1,0 +1,45 @@
+"""What only a CUDA device can show of training: the same bits after a resume, the same draws."""
+
+import pytest
+import torch
+
+from tests.unit.test_train import BLUR, NOISE, TIMELINE, arrays, config, ignore, run
+from worker.train import Trainer
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+
+@pytest.mark.parametrize("model", ["all_cnn", "resnet18", "mlp"])
+def test_a_resumed_run_equals_the_run_trained_alone_on_cuda(model):
+    settings = config(model=model)
+    alone = Trainer(settings, arrays(), "cuda")
+    metrics = run(alone, range(4))
+    first, second = (Trainer(settings, arrays(), "cuda") for _ in range(2))
+    before = run(first, range(2))
+    first.evaluate(ignore)
+    second.load(first.checkpoint())
+    assert before + run(second, range(2, 4)) == metrics
+    assert second.checkpoint() == alone.checkpoint()
+
+
+def test_the_initial_state_is_that_of_the_cpu():
+    cpu, cuda = (Trainer(config(), arrays(), device) for device in ("cpu", "cuda"))
+    assert cpu.checkpoint() == cuda.checkpoint()
+
+
+@pytest.mark.parametrize("stimulus", [[], BLUR, NOISE, TIMELINE[1]])
+def test_the_same_images_are_shown_as_on_the_cpu(stimulus):
+    cpu, cuda = (Trainer(config(), arrays(), device) for device in ("cpu", "cuda"))
+    expected, labels = cpu.show("train", torch.arange(70), stimulus, 3)
+    found, told = cuda.show("train", torch.arange(70, device="cuda"), stimulus, 3)
+    assert torch.equal(told.cpu(), labels)
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_an_epoch_on_cuda_is_nearly_that_on_the_cpu():
+    cpu, cuda = (Trainer(config(), arrays(), device) for device in ("cpu", "cuda"))
+    expected, found = run(cpu, [0])[0], run(cuda, [0])[0]
+    assert found["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-3)

@@ -1,0 +1,61 @@
+import pytest
+import torch
+from torch import nn
+
+from shared import cost
+from worker.models import MODELS, build
+
+
+def counted(name, width, shape, classes):
+    """Multiply-adds of the real network, seen by hooks."""
+    model, total = build({"name": name, "width": width}, shape, classes, seed=0).eval(), 0
+
+    def count(module, inputs, output):
+        nonlocal total
+        each = module.weight.numel()
+        total += each * (output[0, 0].numel() if isinstance(module, nn.Conv2d) else 1)
+
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            module.register_forward_hook(count)
+    height, wide, channels = shape
+    model(torch.zeros(1, channels, height, wide))
+    return total
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("width", [0.02, 0.0833, 0.25])
+@pytest.mark.parametrize("shape", [(8, 8, 1), (11, 14, 3), (16, 16, 1), (32, 32, 3)])
+def test_the_arithmetic_agrees_with_the_real_network(name, width, shape):
+    expected = counted(name, width, shape, 7)
+    assert cost.multiply_adds({"name": name, "width": width}, shape, 7) == expected
+
+
+def test_the_papers_numbers():
+    all_cnn, resnet18 = ({"name": name, "width": 1.0} for name in ("all_cnn", "resnet18"))
+    assert cost.multiply_adds(all_cnn, (32, 32, 3), 10) == pytest.approx(344.9e6, rel=1e-3)
+    assert cost.multiply_adds(resnet18, (32, 32, 3), 10) == pytest.approx(555e6, rel=5e-3)
+    assert cost.multiply_adds({"name": "mlp", "width": 1.0}, (32, 32, 1), 10) == 12_565_000
+
+
+def config(width=1.0, train=50_000, shape=(32, 32, 3)):
+    dataset = {"train_samples": train, "test_samples": 10_000, "shape": list(shape), "classes": 10}
+    return {"model": {"name": "all_cnn", "width": width}, "dataset": dataset}
+
+
+def test_a_segment_is_one_to_twenty_epochs_and_shorter_for_more_work():
+    assert cost.segment_grid(config()) == 10
+    assert cost.segment_grid(config(width=8 / 96, train=2000, shape=(16, 16, 1))) == 20
+    assert cost.segment_grid(config(width=8.0)) == 1
+
+
+def test_device_seconds_count_training_and_evaluation():
+    # 345 M multiply-adds x 2 x (3 x 50,000 + 10,000) at 10 TFLOP/s.
+    assert cost.device_seconds(config(), 10) == pytest.approx(110.4, rel=1e-2)
+    assert cost.device_seconds(config(), 0) == 0
+
+
+def test_a_hidden_channel_count_is_at_least_one():
+    assert cost.scaled(96, 8 / 96) == 8
+    assert cost.scaled(192, 8 / 96) == 16
+    assert cost.scaled(96, 0.001) == 1
