@@ -11,13 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.errors import Fault, Invalid
+from shared import npy
+from shared.layout import Extremes, Layout, check_layout, count_classes
 from shared.spec import Part
 
 NAMES = ("train_images", "train_labels", "test_images", "test_labels")
-SIDES = range(8, 257)
-CHANNELS = (1, 3)
-MAX_CLASSES = 1000
 BLOCK_BYTES = 8 << 20
 
 Chunks = Iterable[np.ndarray]
@@ -57,21 +55,6 @@ class Summary(Part):
     class_names: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True)
-class Layout:
-    """What the shapes of the four arrays say, checked."""
-
-    shape: tuple[int, int, int]
-    train: int
-    test: int
-    class_names: tuple[str, ...] | None
-
-    def size(self, name: str) -> int:
-        """Bytes of one array in its canonical form."""
-        n = self.train if name.startswith("train") else self.test
-        return n * (math.prod(self.shape) if name.endswith("images") else 8)
-
-
 def load(folder: Path) -> Arrays:
     return Arrays(*(np.load(folder / f"{name}.npy", allow_pickle=False) for name in NAMES))
 
@@ -85,7 +68,7 @@ def subset_indices(split: str, total: int, n: int) -> np.ndarray:
         raise ValueError(f"cannot take {n} of {total} {split} images")
     if n == total:
         return np.arange(total, dtype=np.int64)
-    digests = b"".join(hashlib.sha256(b"%s:%d" % (split.encode(), i)).digest() for i in range(total))
+    digests = b"".join([hashlib.sha256(f"{split}:{i}".encode()).digest() for i in range(total)])
     words = np.frombuffer(digests, ">u8").reshape(total, 4)
     return np.sort(np.lexsort(words.T[::-1])[:n]).astype(np.int64)
 
@@ -104,73 +87,6 @@ def blocks(array: np.ndarray) -> Iterator[np.ndarray]:
         yield np.ravel(array[start : start + rows], order="C")
 
 
-# --- checks --------------------------------------------------------------------------------
-
-
-def check_layout(
-    found: Mapping[str, tuple[np.dtype, tuple[int, ...]]], class_names: tuple[str, ...] | None
-) -> Layout:
-    """The layout that dtypes and shapes describe; images (N, H, W) count as one channel."""
-    faults = [fault for split in ("train", "test") for fault in _split_faults(split, found)]
-    refuse(faults)
-    train, test = found["train_images"][1], found["test_images"][1]
-    shape, other = ((*s[1:], 1)[:3] for s in (train, test))
-    if shape != other:
-        message = f"test images are {_text(other)}, train images {_text(shape)}: make them equal"
-        refuse([Fault("/test_images", "shape", message)])
-    return Layout((shape[0], shape[1], shape[2]), train[0], test[0], class_names)
-
-
-def refuse(faults: list[Fault]) -> None:
-    if faults:
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        where = faults[0].pointer.strip("/") or "The file"
-        raise Invalid(f"The data set is refused: {where}: {faults[0].message}{more}", faults)
-
-
-def _split_faults(
-    split: str, found: Mapping[str, tuple[np.dtype, tuple[int, ...]]]
-) -> Iterator[Fault]:
-    images, labels = f"{split}_images", f"{split}_labels"
-    (dtype, shape), (label_dtype, label_shape) = found[images], found[labels]
-    if dtype != np.uint8:
-        message = f"dtype {dtype}; images are uint8, 0 to 255: scale, round and cast them"
-        yield Fault(f"/{images}", "dtype", message)
-    if problem := _image_shape_problem(shape):
-        yield Fault(f"/{images}", "shape", problem)
-    if label_dtype.kind not in "iu":
-        message = f"dtype {label_dtype}; labels are integers, 0 to K - 1: cast them to int64"
-        yield Fault(f"/{labels}", "dtype", message)
-    if len(label_shape) != 1:
-        message = f"shape {_text(label_shape)}; labels are (N,), one integer an image: not one-hot"
-        yield Fault(f"/{labels}", "shape", message)
-    elif shape and label_shape[0] != shape[0]:
-        message = f"{label_shape[0]} labels for {shape[0]} images: give one label an image"
-        yield Fault(f"/{labels}", "count", message)
-
-
-def _image_shape_problem(shape: tuple[int, ...]) -> str | None:
-    if len(shape) not in (3, 4):
-        return f"shape {_text(shape)}; images are (N, height, width, channels) or (N, height, width)"
-    height, width, channels = (*shape[1:], 1)[:3]
-    if shape[0] < 1:
-        return "no image; give at least one"
-    if height in CHANNELS and channels not in CHANNELS:
-        return f"shape {_text(shape)} has the channels first: transpose(0, 2, 3, 1) puts them last"
-    if channels not in CHANNELS:
-        return f"{channels} channels; 1 (grey) or 3 (RGB) are allowed"
-    if height not in SIDES or width not in SIDES:
-        return f"{height}x{width} pixels; {SIDES[0]} to {SIDES[-1]} a side are allowed: resize them"
-    return None
-
-
-def _text(shape: tuple[int, ...]) -> str:
-    return "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
-
-
-# --- writing -------------------------------------------------------------------------------
-
-
 def write_chunks(layout: Layout, chunks: Mapping[str, Chunks], out_dir: Path) -> Summary:
     """Write the four files, in one pass over each array, holding one piece at a time."""
     with tempfile.TemporaryDirectory(dir=out_dir, prefix=".arrays-") as folder:
@@ -184,23 +100,21 @@ def _write_all(layout: Layout, chunks: Mapping[str, Chunks], folder: Path) -> Su
     # Labels first: the number of classes opens the content digest.
     label_files, extremes = {}, {}
     for name, n in (("train_labels", layout.train), ("test_labels", layout.test)):
-        extremes[name] = _Extremes()
-        pieces = (extremes[name].see(piece).astype("<i8") for piece in chunks[name])
-        label_files[name] = _write(folder / f"{name}.npy", "<i8", (n,), pieces)
-    classes = _count_classes(extremes, layout.class_names)
+        extremes[name] = Extremes()
+        labels = (extremes[name].see(piece).astype("<i8") for piece in chunks[name])
+        label_files[name] = _write(folder / f"{name}.npy", "<i8", (n,), labels)
+    classes = count_classes(extremes, layout.class_names)
 
     content = _content(layout, classes)
     histogram = np.zeros((layout.shape[2], 256), np.int64)
     files = {}
     for split, n in (("train", layout.train), ("test", layout.test)):
-        path, pieces = folder / f"{split}_images.npy", iter(chunks[f"{split}_images"])
+        path, pieces = folder / f"{split}_images.npy", chunks[f"{split}_images"]
         if split == "train":
             pieces = _counted(pieces, histogram)
-        files[f"{split}_images"] = _write(
-            path, "|u1", (n, *layout.shape), _fed(pieces, content)
-        )
-        labels = np.load(folder / f"{split}_labels.npy", allow_pickle=False)
-        content.update(labels.astype("<i8").tobytes())
+        files[f"{split}_images"] = _write(path, "|u1", (n, *layout.shape), _fed(pieces, content))
+        for piece in blocks(np.load(folder / f"{split}_labels.npy", mmap_mode="r")):
+            content.update(piece.data)
         files[f"{split}_labels"] = label_files[f"{split}_labels"]
     mean, std = _mean_and_std(histogram)
     return Summary(
@@ -231,31 +145,22 @@ def _content(layout: Layout, classes: int) -> "hashlib._Hash":
 
 
 def _write(path: Path, descr: str, shape: tuple[int, ...], pieces: Chunks) -> StoredFile:
-    sha = hashlib.sha256()
+    header = npy.encode(descr, shape)
+    sha = hashlib.sha256(header)
     with path.open("xb") as file:
-        for data in (_npy_header(descr, shape), *()):
-            file.write(data)
-            sha.update(data)
-        for piece in pieces:
+        file.write(header)
+        for piece in _fed(pieces, sha):
             file.write(piece.data)
-            sha.update(piece.data)
         return StoredFile(sha256=sha.hexdigest(), bytes=file.tell())
 
 
-def _npy_header(descr: str, shape: tuple[int, ...]) -> bytes:
-    """Version 1.0, spelled here because numpy's own padding has changed between releases."""
-    text = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {_text(shape)}, }}"
-    text += " " * (-(len(text) + 11) % 64) + "\n"
-    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
-
-
-def _fed(pieces: Iterable[np.ndarray], digest: "hashlib._Hash") -> Iterator[np.ndarray]:
+def _fed(pieces: Chunks, digest: "hashlib._Hash") -> Iterator[np.ndarray]:
     for piece in pieces:
         digest.update(piece.data)
         yield piece
 
 
-def _counted(pieces: Iterable[np.ndarray], histogram: np.ndarray) -> Iterator[np.ndarray]:
+def _counted(pieces: Chunks, histogram: np.ndarray) -> Iterator[np.ndarray]:
     channels = len(histogram)
     for piece in pieces:
         for channel in range(channels):
@@ -273,45 +178,3 @@ def _mean_and_std(histogram: np.ndarray) -> tuple[tuple[float, ...], tuple[float
         mean.append(total / (255 * n))
         std.append(math.sqrt((n * squares - total * total) / (255 * n) ** 2) or 1.0)
     return tuple(mean), tuple(std)
-
-
-class _Extremes:
-    """Smallest and largest label, and where each was first seen."""
-
-    def __init__(self) -> None:
-        self.seen = 0
-        self.least: tuple[int, int] | None = None
-        self.most: tuple[int, int] | None = None
-
-    def see(self, piece: np.ndarray) -> np.ndarray:
-        # In the piece's own dtype: a large uint64 would come out negative as int64.
-        low, high = int(piece.argmin()), int(piece.argmax())
-        least, most = (int(piece[low]), self.seen + low), (int(piece[high]), self.seen + high)
-        if self.least is None or least[0] < self.least[0]:
-            self.least = least
-        if self.most is None or most[0] > self.most[0]:
-            self.most = most
-        self.seen += len(piece)
-        return piece
-
-
-def _count_classes(
-    extremes: Mapping[str, _Extremes], class_names: tuple[str, ...] | None
-) -> int:
-    allowed = MAX_CLASSES if class_names is None else len(class_names)
-    faults, largest = [], 0
-    for name, seen in extremes.items():
-        assert seen.least is not None
-        assert seen.most is not None
-        largest = max(largest, seen.most[0])
-        for label, index in {seen.least, seen.most}:
-            if not 0 <= label < allowed:
-                message = f"label {label} at index {index}; 0 to {allowed - 1} are allowed"
-                if class_names is not None:
-                    message += f", since 'classes' names {allowed}"
-                faults.append(Fault(f"/{name}", "label", message))
-    if not faults and class_names is None and largest < 1:
-        message = "every label is 0; a data set has at least two classes"
-        faults.append(Fault("/train_labels", "label", message))
-    refuse(faults)
-    return largest + 1 if class_names is None else allowed
