@@ -61,11 +61,14 @@ class Child:
     def exit_code(self) -> int | None:
         return self._process.poll()
 
-    def stop(self) -> None:
+    def ask_to_stop(self) -> None:
         if self.exit_code is None:
             self._process.send_signal(self.program.stop_with)
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(self.program.grace_seconds)
+
+    def stop(self) -> None:
+        self.ask_to_stop()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(self.program.grace_seconds)
         self.kill()
 
     def kill(self) -> None:
@@ -73,6 +76,35 @@ class Child:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
+
+
+class Post:
+    """A program that has to be there: when its child ends another takes its place, after a pause
+    that doubles while the children end young."""
+
+    FIRST_PAUSE, LONGEST_PAUSE, GROWN_UP = 0.5, 30.0, 60.0  # seconds
+
+    def __init__(self, program: Program, sink: Sink) -> None:
+        self.program = program
+        self._sink = sink
+        self._pause = self.FIRST_PAUSE
+        self._again_at: float | None = None
+        self.child = Child(program, sink)
+
+    def mend(self) -> None:
+        now = time.monotonic()
+        if self.child.exit_code is None:
+            if now - self.child.started > self.GROWN_UP:
+                self._pause = self.FIRST_PAUSE
+        elif self._again_at is None:
+            self.child.kill()
+            self._again_at = now + self._pause
+            message = f"ended with code {self.child.exit_code}; again in {self._pause:g} s"
+            self._sink(self.program.name, message)
+        elif now >= self._again_at:
+            self._again_at = None
+            self._pause = min(self._pause * 2, self.LONGEST_PAUSE)
+            self.child = Child(self.program, self._sink)
 
 
 def await_ready(child: Child, seconds: float) -> None:

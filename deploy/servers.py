@@ -38,7 +38,7 @@ class Ports:
         return cls(*free_ports(6))
 
     def are_free(self) -> bool:
-        return all(_is_free(port) for port in asdict(self).values())
+        return all(is_free(port) for port in asdict(self).values())
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def settings_for(ports: Ports, credentials: Credentials) -> dict[str, str]:
 
 
 def valkey(folder: Path, settings: Settings, ports: Ports, credentials: Credentials) -> Program:
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     config = folder / "valkey.conf"
     config.touch(mode=0o600)
     config.write_text(
@@ -79,7 +79,7 @@ def valkey(folder: Path, settings: Settings, ports: Ports, credentials: Credenti
 
 
 def seaweedfs(folder: Path, settings: Settings, ports: Ports, credentials: Credentials) -> Program:
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     flags = {
         "dir": folder,
         "ip": HOST,
@@ -89,7 +89,6 @@ def seaweedfs(folder: Path, settings: Settings, ports: Ports, credentials: Crede
         "filer.port": ports.filer,
         "s3.port": ports.s3,
         "admin.port": ports.admin,
-        "filer.localSocket": folder / "f.sock",
         "s3.iam": "false",
         "s3.port.iceberg": 0,
         "s3.port.lance": 0,
@@ -115,16 +114,24 @@ def seaweedfs(folder: Path, settings: Settings, ports: Ports, credentials: Crede
     )
 
 
+def remove_sockets(ports: Ports) -> None:
+    """SeaweedFS leaves Unix sockets in /tmp when it is killed, and has no flag for all of them."""
+    numbers = {port + offset for port in asdict(ports).values() for offset in (0, GRPC_OFFSET)}
+    for path in Path("/tmp").glob("seaweedfs-*.sock"):  # noqa: S108
+        if path.stem.rsplit("-", 1)[-1] in map(str, numbers):
+            path.unlink(missing_ok=True)
+
+
 def free_ports(count: int) -> list[int]:
     ports: list[int] = []
     while len(ports) < count:
         port = random.choice(PORTS)  # noqa: S311
-        if port not in ports and _is_free(port) and _is_free(port + GRPC_OFFSET):
+        if port not in ports and is_free(port) and is_free(port + GRPC_OFFSET):
             ports.append(port)
     return ports
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,0 +1,274 @@
+"""What Hubel asks of an object store, asked of a real one."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from shared import names
+from shared.errors import Corrupt, NotFound, StoreUnavailable, StoreUnsuitable
+from shared.settings import Settings
+from shared.storage import Storage
+from tests.conftest import Factory
+
+pytestmark = pytest.mark.services
+
+
+def test_what_was_written_is_read_back(storage: Storage) -> None:
+    for data in (b"", b"x", os.urandom(3 << 20)):
+        storage.write("a/b.bin", data)
+        assert data == storage.read("a/b.bin")
+        assert len(data) == storage.size("a/b.bin")
+
+
+def test_json_is_written_in_one_form_only(storage: Storage) -> None:
+    storage.write_json("a.json", {"b": [1, 1.0, "é"], "a": None})
+    assert '{"a":null,"b":[1,1.0,"é"]}'.encode() == storage.read("a.json")
+    assert storage.read_json("a.json") == {"a": None, "b": [1, 1.0, "é"]}
+
+
+def test_json_that_says_nan_is_refused(storage: Storage) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        storage.write_json("a.json", {"loss": float("nan")})
+
+
+def test_json_that_was_cut_short_is_corrupt(storage: Storage) -> None:
+    storage.write("a.json", b'{"a":')
+    with pytest.raises(Corrupt, match=r"a\.json"):
+        storage.read_json("a.json")
+
+
+def test_what_is_not_there_is_not_found(storage: Storage, tmp_path: Path) -> None:
+    for ask in (storage.read, storage.size, storage.read_json):
+        with pytest.raises(NotFound, match="nowhere"):
+            ask("nowhere")
+    with pytest.raises(NotFound):
+        storage.read_file("nowhere", tmp_path / "file")
+    assert not storage.exists("nowhere")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_removing_twice_is_removing_once(storage: Storage) -> None:
+    storage.write("a", b"1")
+    storage.remove("a")
+    storage.remove("a")
+    assert not storage.exists("a")
+
+
+def test_a_name_is_created_once(storage: Storage) -> None:
+    assert storage.create("a", b"first")
+    assert not storage.create("a", b"second")
+    assert storage.read("a") == b"first"
+    assert not storage.create("a", b"first"), "equal bytes written by another are not ours"
+
+
+def test_of_eight_threads_that_create_one_name_one_wins(storage: Storage) -> None:
+    for turn in range(10):
+        name, start = f"race/{turn}", threading.Barrier(8)
+
+        def attempt(number: int, name: str = name, start: threading.Barrier = start) -> bool:
+            start.wait()
+            return storage.create(name, str(number).encode())
+
+        with ThreadPoolExecutor(8) as pool:
+            won = list(pool.map(attempt, range(8)))
+        assert won.count(True) == 1
+        assert storage.read(name) == str(won.index(True)).encode()
+
+
+def test_a_creation_whose_answer_was_lost_is_still_ours(
+    settings: Settings, storage: Storage
+) -> None:
+    """The first attempt reaches the store, but its answer does not reach us."""
+    with _Proxy(settings, lose_answers=1) as endpoint:
+        behind = Storage(settings.model_copy(update={"s3_endpoint": endpoint}))
+        assert behind.create("a", b"ours")
+    with _Proxy(settings, lose_answers=1) as endpoint:
+        behind = Storage(settings.model_copy(update={"s3_endpoint": endpoint}))
+        assert not behind.create("a", b"other")
+    assert storage.read("a") == b"ours"
+
+
+def test_a_store_that_ignores_the_condition_is_unsuitable(settings: Settings) -> None:
+    with (
+        _Proxy(settings, ignore_condition=True) as endpoint,
+        pytest.raises(StoreUnsuitable, match="If-None-Match"),
+    ):
+        Storage(settings.model_copy(update={"s3_endpoint": endpoint})).open()
+
+
+def test_wrong_credentials_are_said_to_be_wrong(settings: Settings) -> None:
+    wrong = settings.model_copy(update={"s3_secret_key": SecretStr("wrong")})
+    with pytest.raises(StoreUnsuitable, match="HUBEL_S3_SECRET_KEY"):
+        Storage(wrong).open()
+
+
+def test_opening_twice_leaves_nothing_behind(settings: Settings) -> None:
+    Storage(settings).open()
+    assert list(Storage(settings).open().names("probe/")) == []
+
+
+def test_names_come_in_order_and_from_where_one_asks(storage: Storage) -> None:
+    expected = [f"index/{number:04}-x" for number in range(1203)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: storage.write(name, b""), reversed(expected)))
+    storage.write("indexes/other", b"")
+    assert expected == list(storage.names("index/"))
+    assert expected[600:] == list(storage.names("index/", after=expected[599]))
+    assert expected[600:605] == list(storage.names("index/", after=expected[599], limit=5))
+    assert list(storage.names("nothing/")) == []
+
+
+def test_the_newest_experiment_is_listed_first(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = []
+    for second in (1, 2, 1_000_000, 1_900_000_000, 4_000_000_000):
+        monkeypatch.setattr(names.time, "time_ns", lambda second=second: second * 10**9)
+        ids.append(names.new_experiment_id())
+        storage.write(names.index_entry(ids[-1]), b"")
+    listed = [names.experiment_of(name) for name in storage.names(names.INDEX)]
+    assert ids[::-1] == listed
+
+
+def test_a_blob_is_stored_once_and_named_by_its_content(storage: Storage) -> None:
+    data = os.urandom(100_000)
+    sha = storage.write_blob(data)
+    assert sha == storage.write_blob(data)
+    assert data == storage.read_blob(sha)
+
+
+@pytest.mark.parametrize("damage", ["a bit", "the end"])
+def test_a_damaged_blob_is_corrupt(storage: Storage, damage: str) -> None:
+    data = bytes(1000)
+    sha = storage.write_blob(data)
+    storage.write(names.blob(sha), b"\x01" + data[1:] if damage == "a bit" else data[:-1])
+    with pytest.raises(Corrupt, match=sha):
+        storage.read_blob(sha)
+
+
+def test_a_blob_that_was_cut_short_is_written_again(storage: Storage) -> None:
+    sha = storage.write_blob(b"whole")
+    storage.write(names.blob(sha), b"who")
+    storage.write_blob(b"whole")
+    assert storage.read_blob(sha) == b"whole"
+
+
+def test_a_large_file_goes_there_and_back(storage: Storage, tmp_path: Path) -> None:
+    data = os.urandom(40 << 20)  # more than one part
+    (tmp_path / "there").write_bytes(data)
+    storage.write_file("file", tmp_path / "there")
+    storage.read_file("file", tmp_path / "back")
+    assert data == (tmp_path / "back").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["back", "there"]
+
+
+def test_a_link_needs_no_credentials_and_nothing_goes_without_it(storage: Storage) -> None:
+    storage.write("a/b", b"content")
+    link = storage.link("a/b", 60, filename="b.bin")
+    answer = httpx.get(link)
+    assert (answer.status_code, answer.content) == (200, b"content")
+    assert answer.headers["content-disposition"] == 'attachment; filename="b.bin"'
+    assert httpx.get(link.split("?")[0]).status_code == 403
+    assert httpx.put(link, content=b"other").status_code == 403
+
+
+def test_a_link_names_the_public_endpoint(settings: Settings) -> None:
+    public = settings.model_copy(update={"s3_public_endpoint": "https://store.example:9443"})
+    assert Storage(public).link("a", 60).startswith("https://store.example:9443/")
+
+
+def test_a_store_that_is_gone_is_unavailable_within_ten_seconds(servers_factory: Factory) -> None:
+    pair = servers_factory()
+    storage = Storage(pair.settings).open()
+    storage.write("a", b"1")
+    pair.store.kill()
+    for ask in (
+        lambda: storage.read("a"),
+        lambda: storage.exists("a"),
+        lambda: storage.create("b", b"1"),
+        lambda: storage.write("b", b"1"),
+        lambda: list(storage.names("x/")),
+        storage.open,
+    ):
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            ask()
+        assert time.monotonic() - began < 10
+
+
+def test_a_store_that_hangs_is_unavailable_after_one_read_timeout(servers_factory: Factory) -> None:
+    pair = servers_factory()
+    storage = Storage(pair.settings, read_seconds=2).open()
+    os.kill(pair.store.pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            storage.read("a")
+        assert time.monotonic() - began < 5
+        with pytest.raises(StoreUnavailable):
+            storage.create("a", b"1")
+    finally:
+        os.kill(pair.store.pid, signal.SIGCONT)
+
+
+class _Proxy:
+    """Between client and store: passes requests on, except that it loses the first answers to a
+    conditional PUT, or takes the condition out."""
+
+    def __init__(
+        self, settings: Settings, lose_answers: int = 0, ignore_condition: bool = False
+    ) -> None:
+        proxy = self
+        self.left = lose_answers
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def answer(self) -> None:
+                length = int(self.headers.get("content-length") or 0)
+                headers = dict(self.headers)
+                conditional = "If-None-Match" in headers
+                if ignore_condition:
+                    headers.pop("If-None-Match", None)
+                url = f"http://{settings.s3_endpoint}{self.path}"
+                body = self.rfile.read(length)
+                # `Host` stays the proxy's, which is what was signed.
+                answer = httpx.request(self.command, url, headers=headers, content=body)
+                if conditional and proxy.left:
+                    proxy.left -= 1
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                    self.close_connection = True
+                    return
+                self.send_response(answer.status_code)
+                for name in ("content-type", "etag", "last-modified"):
+                    if name in answer.headers:
+                        self.send_header(name, answer.headers[name])
+                self.send_header("content-length", str(len(answer.content)))
+                self.end_headers()
+                self.wfile.write(answer.content)
+
+            do_GET = do_PUT = do_HEAD = do_DELETE = answer
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> str:
+        self._thread.start()
+        return f"127.0.0.1:{self._server.server_port}"
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
