@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from shared.errors import Invalid
 from worker.fisher import ESTIMATORS, trace
+from worker.models import MODELS, build
 
 CLASSES = 4
 
@@ -179,6 +180,12 @@ def test_the_exact_trace_equals_a_loop_over_images_and_classes(network: str, n: 
     assert_agree(shaken(NETWORKS[network]()), pictures(n, *shape))
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_the_exact_trace_holds_for_every_model_on_offer(name: str) -> None:
+    model = build({"name": name, "width": 0.05}, (12, 12, 3), CLASSES, seed=3)
+    assert_agree(shaken(model), pictures(3, 3, 12, 12))
+
+
 convolutions = st.fixed_dictionaries(
     {
         "kernel_size": st.tuples(st.integers(1, 4), st.integers(1, 4)),
@@ -337,6 +344,24 @@ def test_a_layer_that_never_ran_is_refused_by_name() -> None:
     model[0].spare = nn.Linear(2, 2).double()
     with pytest.raises(Invalid, match=r"layer '0\.spare' has parameters but was never called"):
         measure(model, pictures(2, 4))
+
+
+class Overwriting(nn.Module):
+    """Changes its input, so that what the layer saw is gone by the time of the backward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 4), nn.Linear(4, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        x.mul_(2)
+        return self.last(y)
+
+
+def test_an_input_changed_in_place_is_refused_by_name() -> None:
+    with pytest.raises(Invalid, match="the input of layer 'first' was changed in place"):
+        measure(Overwriting().double(), pictures(2, 4))
 
 
 def test_a_network_that_is_wholly_frozen_is_refused() -> None:
