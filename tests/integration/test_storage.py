@@ -71,7 +71,7 @@ def test_a_name_is_created_once(storage: Storage) -> None:
 
 
 def test_of_eight_threads_that_create_one_name_one_wins(storage: Storage) -> None:
-    for turn in range(10):
+    for turn in range(5):
         name, start = f"race/{turn}", threading.Barrier(8)
 
         def attempt(number: int, name: str = name, start: threading.Barrier = start) -> bool:
