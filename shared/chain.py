@@ -25,7 +25,7 @@ class Stored(Protocol):
 
     def manifest(self, scope: str, key: str) -> Manifest | None: ...
     def covering(self, scope: str, key: str) -> str | None:
-        """The end key of a stored segment that passes through this state."""
+        """The end key of a stored segment that ends in this state, or else passes through it."""
 
     def measured(self, scope: str, key: str, probe: str) -> bool: ...
 
@@ -68,14 +68,19 @@ def stored_chain(path: Path, cuts: set[str], stored: Stored, scope: str) -> list
 def _stored_step(
     path: Path, reached: int, epoch_of: dict[str, int], cuts: set[str], stored: Stored, scope: str
 ) -> Manifest | None:
+    """A stored segment that ends on the path beyond `reached`. The next cut is the likeliest; any
+    other is found by following what the store knows of the states in between."""
     following = next(e for e in range(reached + 1, path.epochs + 1) if path.keys[e] in cuts)
     manifest = stored.manifest(scope, path.keys[following])
     if manifest is not None:
         return manifest
-    end = stored.covering(scope, path.keys[reached + 1])
-    if end is None or epoch_of.get(end, -1) <= reached:
-        return None
-    return stored.manifest(scope, end)
+    for epoch in range(reached + 1, path.epochs + 1):
+        end = stored.covering(scope, path.keys[epoch])
+        if end is None:
+            return None
+        if epoch_of.get(end, -1) > reached:
+            return stored.manifest(scope, end)
+    return None
 
 
 def _join(

@@ -94,6 +94,15 @@ def dataset_object(digest: str, file: str) -> str:
     return f"{DATASETS}by-digest/{_digest(digest)}/{_word(file)}"
 
 
+def dataset_uses(digest: str) -> str:
+    return f"{DATASETS}by-digest/{_digest(digest)}/used-by/"
+
+
+def dataset_use(digest: str, id: str) -> str:
+    """Marks that an experiment was accepted on this data."""
+    return f"{dataset_uses(digest)}{_experiment(id)}"
+
+
 def probe(word: str) -> str:
     """What the start-up check writes and removes."""
     return f"probe/{_word(word)}"

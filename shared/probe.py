@@ -5,13 +5,15 @@ A probe is outside the key: (state key, probe digest) names a measurement.
 
 from typing import Any
 
-from shared.schedule import Stimulus, Stretch, digest
+from shared.schedule import Facts, Stimulus, Stretch, digest
 from shared.spec import ExperimentSpec, Fisher, RunSpec
 
 Probe = dict[str, Any]
 
 
-def probes(spec: ExperimentSpec, run: RunSpec, stretches: list[Stretch]) -> list[tuple[int, Probe]]:
+def probes(
+    spec: ExperimentSpec, run: RunSpec, stretches: list[Stretch], facts: Facts
+) -> list[tuple[int, Probe]]:
     """(epoch, probe) for all that the spec asks of one run, in order of epochs.
 
     An epoch here is the number of epochs trained: 0 is the initial state.
@@ -22,7 +24,7 @@ def probes(spec: ExperimentSpec, run: RunSpec, stretches: list[Stretch]) -> list
     out: list[tuple[int, Probe]] = []
     for epoch in asked_epochs(fisher.every, fisher.epochs, total):
         for stimulus in _stimuli(fisher, run, stretches, epoch):
-            probe = _fisher_probe(fisher, stimulus)
+            probe = _fisher_probe(fisher, stimulus, run, facts)
             if (epoch, probe) not in out[-len(fisher.images) :]:
                 out.append((epoch, probe))
     return out
@@ -53,11 +55,13 @@ def _stimuli(
     return [choices[images] for images in fisher.images]
 
 
-def _fisher_probe(fisher: Fisher, stimulus: Stimulus) -> Probe:
+def _fisher_probe(fisher: Fisher, stimulus: Stimulus, run: RunSpec, facts: Facts) -> Probe:
+    """`samples` is what is really there: asking for more than that is asking for all."""
+    train, test = run.dataset.train_samples or facts.train, run.dataset.test_samples or facts.test
     return {
         "kind": "fisher",
         "estimator": fisher.estimator,
-        "samples": fisher.samples,
+        "samples": min(fisher.samples, train if fisher.split == "train" else test),
         "split": fisher.split,
         "stimulus": stimulus,
     }

@@ -27,11 +27,13 @@ class Records:
         return None if value is None else Manifest.model_validate(value)
 
     def covering(self, scope: str, key: str) -> str | None:
-        """The end key of a stored segment that passes through this state, or ends in it."""
+        """The end key of a stored segment that ends in this state, or else passes through it."""
+        if self.manifest(scope, key) is not None:
+            return key
         try:
             target = str(self.store.read_json(names.within(scope, key))["segment"])
         except NotFound:
-            target = key
+            return None
         return target if self.manifest(scope, target) is not None else None
 
     def measured(self, scope: str, key: str, probe: str) -> bool:

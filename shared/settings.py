@@ -28,11 +28,13 @@ class Settings(BaseSettings):
     queued_seconds: float = Field(600, ge=5, description="how long a queue message is believed in")
 
     # Service.
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65_535, description="0: any free one")
     reconcile_seconds: float = Field(3, ge=0.1)
     max_attempts: int = Field(4, ge=1, description="tries at one segment before its runs fail")
     max_body_bytes: int = Field(1 << 20, ge=1024)
     max_runs: int = Field(10_000, ge=1)
-    max_epochs: int = Field(2_000_000, ge=1, description="epochs of one experiment after sharing")
+    max_epochs: int = Field(500_000, ge=1, description="of one experiment, each run by itself")
     max_device_hours: float = Field(10_000, gt=0, description="estimated, on the reference device")
     max_dataset_bytes: int = Field(4 << 30, ge=1024, description="of an upload, and decoded")
     link_seconds: int = Field(3600, ge=1, le=604_800)

@@ -82,7 +82,9 @@ class Crew:
             return False
         attempt = attempts.begin(self.name)
         try:
-            return self._run(experiment, plan, segment, work)
+            done = self._run(experiment, plan, segment, work)
+            attempts.forget(attempt)
+            return done
         except (Cancelled, StoreUnavailable) as reason:
             log.warning("segment %s given back: %s", segment.key[:12], reason)
             attempts.forget(attempt)
@@ -139,6 +141,7 @@ class Crew:
             attempt = attempts.begin(self.name)
             try:
                 prepare(dataset, self.store, self.settings)
+                attempts.forget(attempt)
             except StoreUnavailable:
                 attempts.forget(attempt)
             except Exception as error:

@@ -1,0 +1,297 @@
+"""What the service does with experiments, without HTTP: accept, plan, look up, cancel, list."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from api.tracker import Tracker
+from shared import names, planning
+from shared.errors import Conflict, Invalid, NotFound
+from shared.live import Live
+from shared.plan import Plan
+from shared.queue import Sender
+from shared.records import Records
+from shared.schedule import digest
+from shared.settings import Settings
+from shared.spec import ExperimentSpec
+from shared.work import work_name
+
+IN_FLIGHT_SECONDS = 10.0
+"""A claimed Idempotency-Key without an experiment is half done after this, and is completed."""
+SENT_AT_ONCE = 64
+"""Segments queued while the client waits; the reconcile loop sends the rest."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    id: str
+    created: str
+    spec: ExperimentSpec
+    plan: Plan | None
+    """None while a data set is being prepared."""
+    outcome: dict[str, Any] | None
+
+    @property
+    def accepted(self) -> dict[str, Any]:
+        """The spec with every default written out."""
+        return self.spec.model_dump(mode="json")
+
+
+class Service:
+    """One a process, used by all its threads."""
+
+    def __init__(self, records: Records, live: Live, sender: Sender, settings: Settings) -> None:
+        self.records, self.store = records, records.store
+        self.live, self.sender, self.settings = live, sender, settings
+        self.spec = lru_cache(maxsize=4096)(self._spec)
+        self._plan = lru_cache(maxsize=64)(self._read_plan)
+        self._outcome = lru_cache(maxsize=4096)(self._read_outcome)
+        self._tracker = lru_cache(maxsize=64)(self._new_tracker)
+
+    # --- accept ---
+
+    def dry_run(self, spec: ExperimentSpec) -> Plan:
+        """The plan, with nothing stored or queued."""
+        return planning.plan_for(spec, self.records, self.settings)
+
+    def accept(
+        self, spec: ExperimentSpec, principal: str = "local", idempotency_key: str | None = None
+    ) -> tuple[Experiment, bool]:
+        """The experiment, and whether this call made it (False: the first answer again)."""
+        id = names.new_experiment_id()
+        plan = planning.plan_for(spec, self.records, self.settings, id)
+        if idempotency_key is not None:
+            id = self._claim(spec, principal, idempotency_key, id)
+            if self.store.exists(names.index_entry(id)):
+                return self.experiment(id), False
+            if not spec.reuse:  # its runs are named by the experiment
+                plan = planning.plan_for(spec, self.records, self.settings, id)
+        self._write(id, spec, plan)
+        experiment = self.experiment(id)
+        self._queue(experiment)
+        return experiment, True
+
+    def _claim(self, spec: ExperimentSpec, principal: str, key: str, id: str) -> str:
+        """The id that this key stands for: ours if we are the first to use it."""
+        name = names.idempotency(principal, key)
+        claim = {"body": digest(_given(spec)), "id": id}
+        if self.store.create_json(name, claim):
+            return id
+        first = self.store.read_json(name)
+        if first["body"] != claim["body"]:
+            raise Invalid(
+                "This Idempotency-Key was used with another body: use a new key for a new body"
+            )
+        age = datetime.now(UTC).timestamp() - _created(first["id"]).timestamp()
+        if age < IN_FLIGHT_SECONDS and not self.store.exists(names.index_entry(first["id"])):
+            error = Conflict("A request with this Idempotency-Key is still in flight: ask again")
+            error.retry_after = 1
+            raise error
+        return str(first["id"])
+
+    def _write(self, id: str, spec: ExperimentSpec, plan: Plan) -> None:
+        """The index entry last: it says that the experiment was accepted whole."""
+        stored = {"given": _given(spec), "accepted": spec.model_dump(mode="json")}
+        self.store.create_json(names.experiment_object(id, "spec.json"), stored)
+        if planning.is_certain(plan):
+            self.store.create_json(names.experiment_object(id, "plan.json"), plan.model_dump())
+        for config in plan.configs:
+            if config["dataset"]["digest"]:
+                self.store.write(names.dataset_use(config["dataset"]["digest"], id), b"")
+        self.store.write(names.active_marker(id), b"")
+        self.store.write(names.index_entry(id), b"")
+
+    def _queue(self, experiment: Experiment) -> None:
+        if experiment.plan is None:
+            for dataset in planning.unprepared(experiment.spec, self.store):
+                self.sender.prepare(experiment.id, dataset)
+            return
+        for index in self.tracker(experiment.id).ready()[:SENT_AT_ONCE]:
+            if self.live.mark_queued(work_name(experiment.plan.segments[index])):
+                self.sender.train(experiment.id, index)
+
+    # --- look up ---
+
+    def experiment(self, id: str) -> Experiment:
+        return Experiment(
+            id=id,
+            created=_shown(_created(id)),
+            spec=self.spec(id),
+            plan=self.plan(id),
+            outcome=self.outcome(id),
+        )
+
+    def plan(self, id: str) -> Plan | None:
+        with contextlib.suppress(NotFound):
+            return self._plan(id)
+        return None
+
+    def outcome(self, id: str) -> dict[str, Any] | None:
+        with contextlib.suppress(NotFound):
+            return self._outcome(id)
+        return None
+
+    def tracker(self, id: str) -> Tracker:
+        """Progress of an experiment that has a plan."""
+        return self._tracker(id)
+
+    def _new_tracker(self, id: str) -> Tracker:
+        return Tracker(id, self._plan(id))
+
+    def _spec(self, id: str) -> ExperimentSpec:
+        try:
+            stored = self.store.read_json(names.experiment_object(id, "spec.json"))
+        except NotFound:
+            raise NotFound(f"There is no experiment {id}") from None
+        return ExperimentSpec.model_validate(stored["given"])
+
+    def _read_plan(self, id: str) -> Plan:
+        return Plan.model_validate(self.store.read_json(names.experiment_object(id, "plan.json")))
+
+    def _read_outcome(self, id: str) -> dict[str, Any]:
+        return dict(self.store.read_json(names.experiment_object(id, "outcome.json")))
+
+    # --- status ---
+
+    def status(self, id: str) -> dict[str, Any]:
+        experiment = self.experiment(id)
+        progress = self._progress(experiment)
+        outcome = experiment.outcome or {}
+        return {
+            "id": id,
+            "name": experiment.spec.name,
+            "state": progress.pop("state"),
+            "created": experiment.created,
+            "finished": outcome.get("finished"),
+            **progress,
+            "plan": None if experiment.plan is None else plan_summary(experiment.plan),
+            "tags": experiment.spec.tags,
+        }
+
+    def _progress(self, experiment: Experiment) -> dict[str, Any]:
+        ended = experiment.outcome["state"] if experiment.outcome else None
+        if experiment.plan is None:
+            return {"state": ended or "preparing", "progress": None, "time_left_seconds": None,
+                    "failures": (experiment.outcome or {}).get("failures", [])}  # fmt: skip
+        tracker = self.tracker(experiment.id)
+        tracker.refresh(self.records)
+        running = {} if ended else tracker.running(self.live)
+        states = tracker.run_states(ended, set(running))
+        failures = (experiment.outcome or {}).get("failures") or tracker.failures()
+        begun = any(state != "queued" for state in states)
+        done, planned = tracker.epochs_done(running), tracker.epochs_planned()
+        return {
+            "state": ended or ("running" if begun or running else "queued"),
+            "progress": {
+                "epochs": {
+                    "done": done,
+                    "planned": planned,
+                    "reused": experiment.plan.epochs.stored,
+                    "trained": self.live.counted_epochs(experiment.id),
+                },
+                "runs": {"total": len(states)}
+                | {s: states.count(s) for s in ("queued", "running", "succeeded", "failed")},
+            },
+            "time_left_seconds": 0.0
+            if ended
+            else self._time_left(tracker, running, planned - done),
+            "failures": failures,
+        }
+
+    def _time_left(
+        self, tracker: Tracker, running: dict[int, dict[str, Any]], epochs: int
+    ) -> float | None:
+        """Epochs left times what an epoch now takes, over the workers at it. None: no idea yet."""
+        seconds = [s["seconds_per_epoch"] for s in running.values() if "seconds_per_epoch" in s]
+        seconds = seconds or list(self._measured_seconds(tracker))
+        if not seconds:
+            return None
+        return round(epochs * sum(seconds) / len(seconds) / max(1, len(running)), 1)
+
+    def _measured_seconds(self, tracker: Tracker) -> Iterator[float]:
+        for index in sorted(tracker.done & set(tracker.todo))[-4:]:
+            segment = tracker.plan.segments[index]
+            manifest = self.records.manifest(segment.scope, segment.key)
+            if manifest is not None:
+                yield manifest.provenance["wall_seconds"] / (manifest.end - manifest.start)
+
+    def run_states(self, id: str) -> list[str]:
+        experiment = self.experiment(id)
+        if experiment.plan is None:
+            return []
+        tracker = self.tracker(id)
+        tracker.refresh(self.records)
+        ended = experiment.outcome["state"] if experiment.outcome else None
+        return tracker.run_states(ended, set(tracker.running(self.live)))
+
+    def done_segments(self, id: str) -> set[int]:
+        tracker = self.tracker(id)
+        tracker.refresh(self.records)
+        return set(tracker.done)
+
+    # --- cancel, list ---
+
+    def cancel(self, id: str) -> Experiment:
+        """End it now; what is stored stays. Again: no change. After another end: Conflict."""
+        self.spec(id)
+        outcome = {"state": "cancelled", "finished": _shown(datetime.now(UTC)), "failures": []}
+        ours = self.store.create_json(names.experiment_object(id, "outcome.json"), outcome)
+        experiment = self.experiment(id)
+        assert experiment.outcome is not None
+        if not ours and experiment.outcome["state"] != "cancelled":
+            raise Conflict(
+                f"The experiment has {experiment.outcome['state']}: it cannot be cancelled"
+            )
+        self.live.cancel(id)
+        self.store.remove(names.active_marker(id))
+        return experiment
+
+    def listing(
+        self,
+        page_size: int,
+        token: str | None = None,
+        state: str | None = None,
+        tags: dict[str, str] | None = None,
+        name: str | None = None,
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """Newest first. `token` is the index entry after which the page starts."""
+        page: list[dict[str, Any]] = []
+        last = None
+        for entry in self.store.names(names.INDEX, after=token):
+            if len(page) == page_size:
+                return page, last
+            last = entry
+            id = names.experiment_of(entry)
+            spec = self.spec(id)
+            if not (tags or {}).items() <= spec.tags.items():
+                continue
+            if name is not None and name.lower() not in spec.name.lower():
+                continue
+            status = self.status(id)
+            if state is None or status["state"] == state:
+                page.append(status)
+        return page, None
+
+
+def plan_summary(plan: Plan) -> dict[str, Any]:
+    return {
+        "runs": len(plan.runs),
+        "segments": len(plan.segments),
+        "epochs": plan.epochs.model_dump(),
+        "device_seconds": round(plan.device_seconds, 3),
+    }
+
+
+def _given(spec: ExperimentSpec) -> dict[str, Any]:
+    return spec.model_dump(mode="json", exclude_unset=True)
+
+
+def _created(id: str) -> datetime:
+    return datetime.fromtimestamp(int(id[:12], 16) / 1000, UTC)
+
+
+def _shown(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

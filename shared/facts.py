@@ -1,0 +1,41 @@
+"""What keys and plans must know of a data set, looked up in the store or in the catalog."""
+
+from shared import names
+from shared.arrays import Summary
+from shared.datasets import CATALOG
+from shared.errors import Fault, Invalid, NotFound
+from shared.schedule import Facts
+from shared.storage import Storage
+
+
+def lookup(name: str, store: Storage) -> Facts | None:
+    """Facts of a data set that is prepared; None for one that is not, or that nobody knows."""
+    try:
+        digest = store.read_json(names.dataset_pointer(name))["digest"]
+        summary = Summary.model_validate(store.read_json(names.dataset_object(digest, "manifest.json")))
+    except NotFound:
+        return None
+    known = CATALOG.get(name)
+    return Facts(
+        name=name,
+        digest=summary.digest,
+        shape=summary.shape,
+        classes=summary.classes,
+        train=summary.train,
+        test=summary.test,
+        mean=(known and known.mean) or summary.mean,
+        std=(known and known.std) or summary.std,
+    )
+
+
+def provisional(name: str) -> Facts:
+    """Facts of a built-in data set before a worker has prepared it; the digest is not known."""
+    known = CATALOG.get(name)
+    if known is None:
+        message = (
+            f"there is no data set '{name}': built in are {sorted(CATALOG)}; "
+            "PUT your own to /v1/datasets/{name} first"
+        )
+        raise Invalid(message, [Fault("/dataset/name", "no-such-dataset", message)])
+    zeros = (0.0,) * known.shape[2]
+    return Facts(name, "", known.shape, known.classes, known.train, known.test, zeros, zeros)

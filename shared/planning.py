@@ -1,0 +1,122 @@
+"""An accepted spec and the store -> its plan, with every limit and every data set looked at."""
+
+from shared import names, plan, probe, sweep
+from shared.chain import Manifest, Path
+from shared.errors import Fault, Invalid
+from shared.facts import lookup, provisional
+from shared.plan import Plan
+from shared.records import Records
+from shared.schedule import Facts, check_against, config, keys, timeline
+from shared.settings import Settings
+from shared.spec import ExperimentSpec
+from shared.storage import Storage
+from shared.sweep import Point
+
+
+def plan_for(
+    spec: ExperimentSpec, records: Records, settings: Settings, experiment: str | None = None
+) -> Plan:
+    """The plan of what a spec asks for, given what the store holds now.
+
+    Where a data set is not prepared yet, its keys are not known: the plan then stands for how much
+    there is to do, and `is_certain` is False. `experiment` names the runs of a spec without reuse.
+    """
+    _check_run_count(spec, settings)
+    points = sweep.points(spec)
+    _check_epoch_count(spec, points, settings)
+    facts = _facts(points, records.store)
+    for point in points:
+        check_against(point.run, facts[point.run.dataset.name])
+    paths = [
+        _path(spec, point, facts[point.run.dataset.name], seed)
+        for point in points
+        for seed in spec.seeds
+    ]
+    alone = None if spec.reuse else (lambda run: names.alone(experiment or "0" * 24, str(run)))
+    known = records if all(f.digest for f in facts.values()) else _Nothing()
+    made = plan.make(paths, known, alone)
+    _check_cost(made, settings)
+    return made
+
+
+def is_certain(made: Plan) -> bool:
+    """Whether the keys are real ones: every data set has been prepared."""
+    return all(config["dataset"]["digest"] for config in made.configs)
+
+
+def unprepared(spec: ExperimentSpec, store: Storage) -> list[str]:
+    wanted = sorted({point.run.dataset.name for point in sweep.points(spec)})
+    return [name for name in wanted if lookup(name, store) is None]
+
+
+class _Nothing:
+    """A store that holds nothing of this."""
+
+    def manifest(self, scope: str, key: str) -> Manifest | None:
+        return None
+
+    def covering(self, scope: str, key: str) -> str | None:
+        return None
+
+    def measured(self, scope: str, key: str, probe: str) -> bool:
+        return False
+
+
+def _facts(points: list[Point], store: Storage) -> dict[str, Facts]:
+    wanted = {point.run.dataset.name for point in points}
+    return {name: lookup(name, store) or provisional(name) for name in wanted}
+
+
+def _path(spec: ExperimentSpec, point: Point, facts: Facts, seed: int) -> Path:
+    run = point.run
+    stretches = timeline(run)
+    settings = config(run, facts, seed)
+    kept = spec.checkpoints
+    probes = probe.probes(spec, run, stretches, facts)
+    return Path(
+        variant=point.variant,
+        point=point.values,
+        seed=seed,
+        config=settings,
+        stretches=stretches,
+        windows=[w.model_dump() | {"end": w.epochs.stop} for w in run.windows],
+        keys=keys(settings, stretches),
+        probes=[(epoch, one, probe.name(one)) for epoch, one in probes],
+        checkpoints=probe.asked_epochs(kept.every, kept.epochs, run.total_epochs) if kept else [],
+    )
+
+
+def _check_run_count(spec: ExperimentSpec, settings: Settings) -> None:
+    count = sweep.run_count(spec)
+    if count > settings.max_runs:
+        axes = {path: len(values) for path, values in spec.sweep.items()}
+        _refuse(
+            "/sweep",
+            f"{count} runs ({len(spec.variants) or 1} variants x {axes} x {len(spec.seeds)} seeds)"
+            f" are {count - settings.max_runs} more than the {settings.max_runs} allowed"
+            " (HUBEL_MAX_RUNS): split the experiment",
+        )
+
+
+def _check_epoch_count(spec: ExperimentSpec, points: list[Point], settings: Settings) -> None:
+    epochs = len(spec.seeds) * sum(point.run.total_epochs for point in points)
+    if epochs > settings.max_epochs:
+        _refuse(
+            "/training",
+            f"{epochs} epochs are {epochs - settings.max_epochs} more than the"
+            f" {settings.max_epochs} allowed for one experiment (HUBEL_MAX_EPOCHS): split it",
+        )
+
+
+def _check_cost(made: Plan, settings: Settings) -> None:
+    hours = made.device_seconds / 3600
+    if hours > settings.max_device_hours:
+        _refuse(
+            "/training",
+            f"about {hours:.0f} device hours are {hours - settings.max_device_hours:.0f} more than"
+            f" the {settings.max_device_hours:.0f} allowed (HUBEL_MAX_DEVICE_HOURS)",
+        )
+
+
+def _refuse(pointer: str, message: str) -> None:
+    raise Invalid(message, [Fault(pointer, "over-the-limit", message)])

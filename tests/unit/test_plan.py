@@ -1,0 +1,271 @@
+"""Plans: what is shared, what is stored, and that what is trained is what was planned.
+
+The store here is a dict that is filled by carrying plans out without tensors: one manifest per
+segment and one pointer per epoch inside, exactly as a worker writes them.
+"""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared import plan, probe, sweep
+from shared.chain import Manifest, Path
+from shared.schedule import Facts, config, keys, timeline
+from shared.spec import ExperimentSpec
+
+FACTS = Facts("gratings", "d" * 64, (16, 16, 1), 8, 2000, 1000, (0.5,), (0.25,))
+GRID = 20  # of a network this small, see shared/cost.py
+
+
+class Shelf:
+    def __init__(self):
+        self.manifests, self.pointers, self.measurements = {}, {}, set()
+
+    def manifest(self, scope, key):
+        return self.manifests.get((scope, key))
+
+    def covering(self, scope, key):
+        end = key if (scope, key) in self.manifests else self.pointers.get((scope, key), key)
+        return end if (scope, end) in self.manifests else None
+
+    def measured(self, scope, key, digest):
+        return (scope, key, digest) in self.measurements
+
+    def carry_out(self, made: plan.Plan) -> int:
+        """Train what a plan wants, parents first; the number of epochs trained."""
+        trained = 0
+        waiting = [s for s in made.segments if not s.stored or s.probes]
+        while waiting:
+            ready = [s for s in waiting if s.start == 0 or (s.scope, s.parent) in self.manifests]
+            assert ready, "segments wait for a parent that nobody trains"
+            for segment in ready:
+                trained += self._carry_out_segment(segment)
+                waiting.remove(segment)
+        return trained
+
+    def _carry_out_segment(self, s: plan.Segment) -> int:
+        self.measurements |= {(s.scope, s.state(e), digest) for e, digest in s.probes}
+        if s.stored:
+            assert self.manifest(s.scope, s.key) is not None
+            return s.replay_end(s.probes) - s.start
+        for key in s.keys[:-1]:
+            self.pointers[s.scope, key] = s.key
+        record = Manifest(key=s.key, parent=s.parent, start=s.start, end=s.end,
+                          checkpoint="", metrics="", provenance={})  # fmt: skip
+        assert self.manifests.setdefault((s.scope, s.key), record) is record, "trained twice"
+        return s.end - s.start
+
+
+def body(**changes):
+    base = {
+        "dataset": {"name": "gratings"},
+        "model": {"name": "all_cnn", "width": 0.1},
+        "training": {"epochs_after_deficit": 15},
+        "deficit": {"name": "blur", "resolution": 4, "start": 0, "end": 0},
+    }
+    return base | changes
+
+
+def paths(spec_body) -> list[Path]:
+    spec = ExperimentSpec.model_validate(spec_body)
+    out = []
+    for point in sweep.points(spec):
+        for seed in spec.seeds:
+            stretches = timeline(point.run)
+            settings = config(point.run, FACTS, seed)
+            asked = probe.probes(spec, point.run, stretches, FACTS)
+            kept = spec.checkpoints
+            out.append(
+                Path(
+                    variant=point.variant, point=point.values, seed=seed, config=settings,
+                    stretches=stretches, windows=[], keys=keys(settings, stretches),
+                    probes=[(e, p, probe.name(p)) for e, p in asked],
+                    checkpoints=kept.epochs if kept else [],
+                )  # fmt: skip
+            )
+    return out
+
+
+def removal(*ends, **changes):
+    return body(sweep={"deficit.end": list(ends)}, **changes)
+
+
+def test_a_removal_sweep_trains_its_trunk_once():
+    made = plan.make(paths(removal(0, 10, 20)), Shelf())
+    # alone 15 + 25 + 35; shared: the trunk of 20, and 3 times 15
+    assert made.epochs.model_dump() == {
+        "alone": 75, "shared": 65, "stored": 0, "new": 65, "replayed": 0
+    }  # fmt: skip
+
+
+def test_the_papers_removal_sweep_costs_what_the_fact_sheet_counts():
+    spec = body(
+        training={"epochs_after_deficit": 160}, sweep={"deficit.end": list(range(0, 141, 20))}
+    )
+    assert plan.make(paths(spec), Shelf()).epochs.shared == 140 + 8 * 160
+
+
+def test_the_papers_sliding_window_costs_what_the_fact_sheet_counts():
+    spec = body(
+        deficit={"name": "blur", "resolution": 4, "start": 0, "length": 40},
+        training={"epochs_after_deficit": 160},
+        sweep={"deficit.start": list(range(0, 141, 20))},
+    )
+    assert plan.make(paths(spec), Shelf()).epochs.shared == 140 + 8 * 200
+
+
+def test_a_sliding_window_and_a_removal_sweep_share_across_experiments():
+    shelf = Shelf()
+    shelf.carry_out(plan.make(paths(removal(0, 20, training={"epochs": 60})), shelf))
+    sliding = body(
+        deficit={"name": "blur", "resolution": 4, "start": 0, "length": 20},
+        training={"epochs": 60},
+        sweep={"deficit.start": [0, 20, 40]},
+    )
+    made = plan.make(paths(sliding), shelf)
+    # onset 0 is the removal at 20; onsets 20 and 40 leave the stored clean run at grid points.
+    assert made.epochs.model_dump() == {
+        "alone": 180, "shared": 160, "stored": 100, "new": 60, "replayed": 0
+    }  # fmt: skip
+
+
+def test_the_same_experiment_again_costs_nothing():
+    shelf = Shelf()
+    wanted = paths(removal(0, 10, 20))
+    shelf.carry_out(plan.make(wanted, shelf))
+    again = plan.make(wanted, shelf)
+    assert (again.epochs.new, again.epochs.replayed) == (0, 0)
+    assert shelf.carry_out(again) == 0
+
+
+def test_a_second_experiment_pays_only_for_what_is_new():
+    shelf = Shelf()
+    shelf.carry_out(plan.make(paths(removal(0, 10, 20)), shelf))
+    made = plan.make(paths(removal(0, 10, 20, 40)), shelf)
+    assert (made.epochs.new, made.epochs.replayed) == (20 + 15, 0)
+    assert shelf.carry_out(made) == 35
+
+
+def test_a_fork_inside_a_stored_segment_replays_up_to_the_fork():
+    shelf = Shelf()
+    shelf.carry_out(plan.make(paths(removal(20)), shelf))
+    made = plan.make(paths(removal(12)), shelf)
+    assert (made.epochs.stored, made.epochs.new, made.epochs.replayed) == (12, 15, 12)
+    assert shelf.carry_out(made) == 27
+
+
+def test_requested_checkpoints_make_replays_needless():
+    shelf = Shelf()
+    shelf.carry_out(plan.make(paths(removal(20, checkpoints={"epochs": [12]})), shelf))
+    made = plan.make(paths(removal(12)), shelf)
+    assert made.epochs.replayed == 0
+
+
+def test_a_probe_asked_for_later_replays_to_its_epoch_and_no_further():
+    shelf = Shelf()
+    shelf.carry_out(plan.make(paths(removal(20)), shelf))
+    made = plan.make(paths(removal(20, fisher={"epochs": [7]})), shelf)
+    assert (made.epochs.new, made.epochs.replayed) == (0, 7)
+    assert shelf.carry_out(made) == 7
+    assert plan.make(paths(removal(20, fisher={"epochs": [7]})), shelf).epochs.replayed == 0
+
+
+def test_a_probe_at_a_kept_checkpoint_replays_nothing():
+    shelf = Shelf()
+    shelf.carry_out(plan.make(paths(removal(20)), shelf))
+    made = plan.make(paths(removal(20, fisher={"epochs": [0, 20, 35]})), shelf)
+    assert made.epochs.replayed == 0
+    assert sum(len(s.probes) for s in made.segments) == 3
+
+
+def test_with_reuse_off_every_run_is_trained_alone():
+    shelf = Shelf()
+    wanted = paths(removal(0, 10, 20))
+    shelf.carry_out(plan.make(wanted, shelf))
+    made = plan.make(wanted, shelf, alone=lambda run: f"alone/{run}/")
+    assert made.epochs.new == made.epochs.alone == 75
+    assert shelf.carry_out(made) == 75
+
+
+def test_segments_are_never_longer_than_the_grid():
+    made = plan.make(paths(body(training={"epochs": 100})), Shelf())
+    assert [(s.start, s.end) for s in made.segments] == [(e, e + GRID) for e in range(0, 100, GRID)]
+
+
+def test_measuring_does_not_change_what_is_trained():
+    plain = plan.make(paths(removal(0, 10)), Shelf())
+    measured = plan.make(paths(removal(0, 10, fisher={"every": 3})), Shelf())
+    assert [s.key for s in plain.segments] == [s.key for s in measured.segments]
+
+
+def test_a_plan_survives_json():
+    made = plan.make(paths(removal(0, 10, fisher={"every": 5})), Shelf())
+    assert plan.Plan.model_validate_json(made.model_dump_json()) == made
+
+
+experiments = st.fixed_dictionaries(
+    {
+        "training": st.integers(1, 45).map(lambda n: {"epochs_after_deficit": n}),
+        "seeds": st.sampled_from([[0], [0, 1]]),
+        "sweep": st.lists(st.integers(0, 50), min_size=1, max_size=4, unique=True).map(
+            lambda ends: {"deficit.end": ends}
+        ),
+        "checkpoints": st.lists(st.integers(0, 60), max_size=3).map(lambda e: {"epochs": e}),
+        "fisher": st.one_of(
+            st.none(),
+            st.lists(st.integers(0, 60), min_size=1, max_size=3).map(lambda e: {"epochs": e}),
+        ),
+        "reuse": st.sampled_from([True, True, True, False]),
+    }
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(experiments, min_size=1, max_size=5))
+def test_what_is_trained_is_what_was_planned_whatever_came_before(sequence):
+    shelf = Shelf()
+    for number, asked in enumerate(sequence):
+        wanted = paths(body(**asked))
+        alone = None if asked["reuse"] else (lambda run, n=number: f"alone/{n}/{run}/")
+        made = plan.make(wanted, shelf, alone)
+        epochs = made.epochs
+        assert epochs.stored + epochs.new == epochs.shared <= epochs.alone
+        assert shelf.carry_out(made) == epochs.new + epochs.replayed
+        for path, run in zip(wanted, made.runs, strict=True):
+            assert_whole(path, made, run)
+            for epoch, key, digest in run.probes:
+                scope = made.segments[run.segments[0]].scope
+                assert shelf.measured(scope, key, digest), f"epoch {epoch} was not measured"
+
+
+def assert_whole(path, made, run):
+    """The run's segments are stored, end to end, and every state has its own name."""
+    reached = 0
+    for segment in (made.segments[i] for i in run.segments):
+        assert segment.start == reached
+        assert segment.parent == path.keys[segment.start]
+        assert segment.keys == path.keys[segment.start + 1 : segment.end + 1]
+        assert [s.start for s in segment.stretches][0] == segment.start
+        assert [s.end for s in segment.stretches][-1] == segment.end
+        reached = segment.end
+    assert reached == path.epochs
+
+
+def test_probes_on_current_clean_and_deficit_images_are_told_apart():
+    spec = removal(10, fisher={"epochs": [5, 20], "images": ["current", "clean", "deficit"]})
+    made = plan.make(paths(spec), Shelf())
+    shown = {
+        (epoch, tuple(d["name"] for d in made.probes[digest]["stimulus"]))
+        for epoch, _, digest in made.runs[0].probes
+    }
+    # At 5 the current images are the deficit's, at 20 they are clean: two measurements each.
+    assert shown == {(5, ("blur",)), (5, ()), (20, ("blur",)), (20, ())}
+    assert len(made.runs[0].probes) == 4
+
+
+@pytest.mark.parametrize("ends", [[5, 10], [10, 5]])
+def test_the_order_of_the_sweep_does_not_change_the_work(ends):
+    made = plan.make(paths(removal(*ends)), Shelf())
+    assert {s.key for s in made.segments} == {
+        s.key for s in plan.make(paths(removal(5, 10)), Shelf()).segments
+    }
