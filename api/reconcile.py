@@ -97,8 +97,7 @@ class Reconciler:
                 raise
             self._finish(experiment, _ended("failed", [{"run": None, "reason": error.detail}]))
             return
-        name = names.experiment_object(experiment.id, "plan.json")
-        self.store.create_json(name, plan.model_dump())
+        service.keep_plan(experiment.id, plan)
 
     def _queue_ready(self, experiment: Experiment, tracker: Tracker) -> None:
         """Send what can run and is neither queued nor leased; set aside what keeps failing."""

@@ -8,13 +8,12 @@ from functools import lru_cache
 from typing import Any
 
 from api.tracker import Tracker
-from shared import names, planning
+from shared import names, planning, schedule
 from shared.errors import Conflict, Invalid, NotFound
 from shared.live import Live
 from shared.plan import Plan
 from shared.queue import Sender
 from shared.records import Records
-from shared.schedule import digest
 from shared.settings import Settings
 from shared.spec import ExperimentSpec
 from shared.work import work_name
@@ -77,7 +76,7 @@ class Service:
     def _claim(self, spec: ExperimentSpec, principal: str, key: str, id: str) -> str:
         """The id that this key stands for: ours if we are the first to use it."""
         name = names.idempotency(principal, key)
-        claim = {"body": digest(_given(spec)), "id": id}
+        claim = {"body": schedule.digest(_given(spec)), "id": id}
         if self.store.create_json(name, claim):
             return id
         first = self.store.read_json(name)
@@ -97,12 +96,15 @@ class Service:
         stored = {"given": _given(spec), "accepted": spec.model_dump(mode="json")}
         self.store.create_json(names.experiment_object(id, "spec.json"), stored)
         if planning.is_certain(plan):
-            self.store.create_json(names.experiment_object(id, "plan.json"), plan.model_dump())
-        for config in plan.configs:
-            if config["dataset"]["digest"]:
-                self.store.write(names.dataset_use(config["dataset"]["digest"], id), b"")
+            self.keep_plan(id, plan)
         self.store.write(names.active_marker(id), b"")
         self.store.write(names.index_entry(id), b"")
+
+    def keep_plan(self, id: str, plan: Plan) -> None:
+        """The first plan of an experiment stands. Its data sets are marked as in use before."""
+        for digest in {config["dataset"]["digest"] for config in plan.configs}:
+            self.store.write(names.dataset_use(digest, id), b"")
+        self.store.create_json(names.experiment_object(id, "plan.json"), plan.model_dump())
 
     def _queue(self, experiment: Experiment) -> None:
         if experiment.plan is None:

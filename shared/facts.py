@@ -1,7 +1,6 @@
 """What keys and plans must know of a data set, looked up in the store or in the catalog."""
 
-from shared import names
-from shared.arrays import Summary
+from shared import dataset_store
 from shared.datasets import CATALOG
 from shared.errors import Fault, Invalid, NotFound
 from shared.schedule import Facts
@@ -11,8 +10,7 @@ from shared.storage import Storage
 def lookup(name: str, store: Storage) -> Facts | None:
     """Facts of a data set that is prepared; None for one that is not, or that nobody knows."""
     try:
-        digest = store.read_json(names.dataset_pointer(name))["digest"]
-        summary = Summary.model_validate(store.read_json(names.dataset_object(digest, "manifest.json")))
+        summary = dataset_store.find(name, store).summary
     except NotFound:
         return None
     known = CATALOG.get(name)

@@ -1,0 +1,74 @@
+"""The service on real servers: worker processes, and the API's parts in this process."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from api.reconcile import Reconciler
+from api.service import Service
+from deploy.processes import Child, Program
+from shared.live import Live
+from shared.queue import Sender, make_app
+from shared.records import Records
+from shared.settings import Settings
+from shared.storage import Storage
+
+
+@dataclass
+class Lab:
+    """A service whose reconcile loop runs, and workers that can be started and killed."""
+
+    settings: Settings
+    service: Service
+    reconciler: Reconciler
+    workers: list[Child] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+    def start_worker(self) -> Child:
+        program = Program(
+            f"worker-{len(self.workers)}",
+            [sys.executable, "-m", "worker.main"],
+            lambda: True,
+            _environment(self.settings),
+        )
+        self.workers.append(Child(program, lambda name, line: self.lines.append(f"{name} {line}")))
+        return self.workers[-1]
+
+    def wait(
+        self, id: str, until: Callable[[dict], bool] | None = None, seconds: float = 120
+    ) -> dict:
+        """The status once it is as wanted (by default: ended)."""
+        wanted = until or (lambda s: s["state"] in ("succeeded", "failed", "cancelled"))
+        deadline = time.monotonic() + seconds
+        while not wanted(status := self.service.status(id)):
+            tail = "\n".join(self.lines[-40:])
+            assert time.monotonic() < deadline, f"still {status}\n{tail}"
+            time.sleep(0.1)
+        return status
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    out = {}
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        if value is not None:
+            secret = getattr(value, "get_secret_value", None)
+            out[f"HUBEL_{name.upper()}"] = str(secret() if secret else value)
+    return {**out, "PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1"}
+
+
+@pytest.fixture
+def lab(settings: Settings, storage: Storage) -> Iterator[Lab]:
+    quick = settings.model_copy(update={"reconcile_seconds": 0.3, "lease_seconds": 3.0})
+    records = Records(storage)
+    service = Service(records, Live(quick), Sender(make_app(quick)), quick)
+    made = Lab(quick, service, Reconciler(service))
+    made.reconciler.start()
+    yield made
+    made.reconciler.stop()
+    for worker in made.workers:
+        worker.kill()
