@@ -154,6 +154,7 @@ def test_headers_of_other_writers_are_read(read: Read) -> None:
 
 IMAGES = valid()["train_images"]
 LABELS = valid()["train_labels"]
+ZEROS = 0 * LABELS[:6]
 
 
 @pytest.mark.parametrize(
@@ -175,9 +176,9 @@ LABELS = valid()["train_labels"]
         ({"train_labels": LABELS > 1}, ("/train_labels", "dtype")),
         ({"train_labels": LABELS - 1}, ("/train_labels", "label")),
         ({"train_labels": LABELS + 998}, ("/train_labels", "label")),
-        ({"train_labels": np.array([2**64 - 1, *[0] * 11])}, ("/train_labels", "label")),
-        ({"classes": np.array(list("ab")), "test_labels": LABELS[:6] % 2}, ("/train_labels", "label")),
-        ({"train_labels": 0 * LABELS, "test_labels": 0 * LABELS[:6]}, ("/train_labels", "label")),
+        ({"train_labels": np.array([2**64 - 1] + [0] * 11, "u8")}, ("/train_labels", "label")),
+        ({"classes": np.array(["a", "b"]), "test_labels": ZEROS}, ("/train_labels", "label")),
+        ({"train_labels": 0 * LABELS, "test_labels": ZEROS}, ("/train_labels", "label")),
         ({"classes": np.array(["a"])}, ("/classes", "classes")),
         ({"classes": np.arange(3)}, ("/classes", "classes")),
         ({"classes": np.array([b"a", b"b", b"c"])}, ("/classes", "classes")),

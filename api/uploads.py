@@ -1,0 +1,85 @@
+"""A data set of one's own, as it arrives: spooled to disk, decoded, stored, named."""
+
+import asyncio
+import re
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from shared import dataset_store
+from shared.arrays import Summary
+from shared.datasets import CATALOG
+from shared.errors import Conflict, Fault, Invalid, TooLarge
+from shared.npz import read_npz
+from shared.settings import Settings
+from shared.spec import DATASET_NAME
+from shared.storage import Storage
+
+SPOOL_BYTES = 1 << 20
+
+
+async def receive(
+    name: str,
+    body: AsyncIterator[bytes],
+    content_length: int | None,
+    store: Storage,
+    settings: Settings,
+) -> tuple[Summary, bool]:
+    """Store the .npz in `body` by its digest and let `name` point to it; False: it already did.
+
+    At any error, a client that goes away included, nothing stays on this machine's disk.
+    """
+    _check_name(name)
+    limit = settings.max_dataset_bytes
+    _check_length(content_length or 0, limit)
+    folder = tempfile.TemporaryDirectory(prefix="hubel-upload-", dir=settings.scratch_dir)
+    try:
+        await _spool(body, Path(folder.name) / "upload.npz", limit)
+    except BaseException:
+        folder.cleanup()
+        raise
+    # The thread removes the folder: it works on when its caller is cancelled.
+    return await asyncio.to_thread(_decode, name, folder, store, limit)
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(DATASET_NAME, name):
+        message = (
+            f"{name[:80]!a} cannot name a data set: 1 to 64 of a-z 0-9 _ . - are allowed, the "
+            "first a letter or digit"
+        )
+        raise Invalid(message, [Fault("/name", "name", message)])
+    if name in CATALOG:
+        raise Conflict(f"'{name}' is built in and keeps its meaning: choose another name")
+
+
+def _check_length(length: int, limit: int) -> None:
+    if length > limit:
+        raise TooLarge(
+            f"The upload has {length} bytes or more, {limit} are allowed"
+            " (HUBEL_MAX_DATASET_BYTES): compress it, or give fewer images"
+        )
+
+
+async def _spool(body: AsyncIterator[bytes], path: Path, limit: int) -> None:
+    waiting, length = bytearray(), 0
+    with path.open("wb") as file:
+        async for piece in body:
+            length += len(piece)
+            _check_length(length, limit)
+            waiting += piece
+            if len(waiting) >= SPOOL_BYTES:
+                await asyncio.to_thread(file.write, waiting)
+                waiting = bytearray()
+        await asyncio.to_thread(file.write, waiting)
+
+
+def _decode(
+    name: str, folder: tempfile.TemporaryDirectory[str], store: Storage, limit: int
+) -> tuple[Summary, bool]:
+    with folder as place:
+        arrays = Path(place) / "arrays"
+        arrays.mkdir()
+        summary = read_npz(Path(place) / "upload.npz", arrays, limit)
+        dataset_store.keep(summary, arrays, store)
+    return summary, dataset_store.point(name, summary, store)

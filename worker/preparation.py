@@ -1,0 +1,99 @@
+"""Built-in data sets into the store, and any data set out of it."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from shared import dataset_store, names
+from shared.arrays import NAMES, Arrays, Summary, load, write_arrays
+from shared.datasets import CATALOG
+from shared.errors import Corrupt, DatasetUnavailable, NotFound
+from shared.settings import Settings
+from shared.storage import Storage
+from worker.datasets import BUILTIN
+
+
+def prepare(name: str, store: Storage, settings: Settings) -> Summary:
+    """Decode a built-in data set, store it by its digest, and let the name point there for ever."""
+    try:
+        return dataset_store.find(name, store).summary
+    except NotFound:
+        if name not in BUILTIN:
+            raise
+    arrays = BUILTIN[name](settings.data_dir, settings.allow_download)
+    with tempfile.TemporaryDirectory(prefix="hubel-prepare-", dir=settings.scratch_dir) as folder:
+        summary = write_arrays(arrays, Path(folder))
+        _check_whole(name, summary)
+        dataset_store.keep(summary, Path(folder), store)
+    dataset_store.point_once(name, summary, store)
+    return dataset_store.find(name, store).summary
+
+
+def _check_whole(name: str, summary: Summary) -> None:
+    known = CATALOG[name]
+    expected = (known.shape, known.classes, known.train, known.test)
+    found = (summary.shape, summary.classes, summary.train, summary.test)
+    if found != expected:
+        raise DatasetUnavailable(
+            f"The files of '{name}' hold {_described(found)}; the data set of this name has "
+            f"{_described(expected)}: put the whole files there, or PUT yours by another name"
+        )
+
+
+def _described(facts: tuple[tuple[int, int, int], int, int, int]) -> str:
+    shape, classes, train, test = facts
+    sides = "x".join(map(str, shape))
+    return f"{train} + {test} images of {sides} in {classes} classes"
+
+
+def fetch(digest: str, store: Storage, cache: Path) -> Arrays:
+    """The arrays of a stored data set, verified, by way of the local folder `cache`.
+
+    Processes may share `cache`: a data set appears there whole or not at all.
+    """
+    summary = dataset_store.manifest(digest, store)
+    folder = cache / digest
+    if not _verifies(folder, summary):
+        _download(summary, store, folder)
+    return load(folder)
+
+
+def _verifies(folder: Path, summary: Summary) -> bool:
+    try:
+        return all(_sha(folder / f"{n}.npy") == summary.files[n].sha256 for n in NAMES)
+    except FileNotFoundError:
+        return False
+
+
+def _download(summary: Summary, store: Storage, folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder.parent) as passing:
+        fresh = Path(passing) / "arrays"
+        fresh.mkdir()
+        for name in NAMES:
+            source = names.dataset_object(summary.digest, f"{name}.npy")
+            store.read_file(source, fresh / f"{name}.npy")
+            found = _sha(fresh / f"{name}.npy")
+            if found != summary.files[name].sha256:
+                raise Corrupt(
+                    f"Object {source!r} has the digest {found}, its manifest says "
+                    f"{summary.files[name].sha256}: remove the object and PUT the data again"
+                )
+        _replace(fresh, folder, summary)
+
+
+def _replace(fresh: Path, folder: Path, summary: Summary) -> None:
+    try:
+        os.rename(fresh, folder)
+    except OSError:
+        if _verifies(folder, summary):  # another process was quicker
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        os.rename(fresh, folder)
+
+
+def _sha(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
