@@ -175,7 +175,7 @@ class LocalMode:
             "port": self.port,
         }
         env = {f"HUBEL_{field.upper()}": str(value) for field, value in fields.items()}
-        env.setdefault("HUBEL_DATA_DIR", os.environ.get("HUBEL_DATA_DIR", f"{self.data}/datasets"))
+        env["HUBEL_DATA_DIR"] = os.environ.get("HUBEL_DATA_DIR", f"{self.data}/datasets")
         env["PYTHONUNBUFFERED"] = "1"
         argv = [sys.executable, "-m", module]
         return Program(name, argv, is_ready, {**env, **self._env}, grace_seconds=grace_seconds)

@@ -99,8 +99,8 @@ class Post:
         elif self._again_at is None:
             self.child.kill()
             self._again_at = now + self._pause
-            message = f"ended with code {self.child.exit_code}; again in {self._pause:g} s"
-            self._sink(self.program.name, message)
+            ended = f"{self.program.name} ended with code {self.child.exit_code}"
+            self._sink("local", f"{ended}; again in {self._pause:g} s")
         elif now >= self._again_at:
             self._again_at = None
             self._pause = min(self._pause * 2, self.LONGEST_PAUSE)

@@ -6,6 +6,7 @@ Every outage becomes `StoreUnavailable` within seconds. Names of objects come fr
 import hashlib
 import io
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -21,7 +22,7 @@ from urllib.parse import urlsplit
 import urllib3
 from minio import Minio
 from minio.error import InvalidResponseError, S3Error, ServerError
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError
 
 from shared import names as named
 from shared.errors import Corrupt, NotFound, StoreUnavailable, StoreUnsuitable
@@ -32,6 +33,10 @@ READ_SECONDS = 15.0
 PART_BYTES = 16 << 20
 _MISSING = {"NoSuchKey", "NoSuchObject", "ResourceNotFound"}
 _REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed"}
+
+
+# It warns of every retry with the whole address; of a presigned one, that is a credential.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 
 class _Retry(urllib3.Retry):
@@ -266,6 +271,9 @@ def _translated(name: str) -> Iterator[None]:
                 "look at HUBEL_S3_ACCESS_KEY, HUBEL_S3_SECRET_KEY and the clocks"
             ) from error
         raise StoreUnavailable(f"{error.code} for {name!r}: {error.message}") from error
+    except MaxRetryError as error:
+        # Its own words hold the whole address: of a presigned one, the signature too.
+        raise StoreUnavailable(f"No answer for {name!r}: {error.reason}") from error.reason
     except (HTTPError, InvalidResponseError, ServerError, OSError) as error:
         raise StoreUnavailable(f"No answer for {name!r}: {error}") from error
 
