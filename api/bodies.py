@@ -1,0 +1,124 @@
+"""The JSON body of a request, read strictly: what is not plain I-JSON (RFC 7493) is refused with
+a pointer to it, before any of it is looked at as a spec."""
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from email.message import Message
+from typing import Any
+
+from pydantic import ValidationError
+
+from api.faults import body_faults, pointer
+from shared.errors import BadRequest, Fault, HubelError, Invalid
+from shared.spec import ExperimentSpec
+
+MAX_DEPTH = 32
+MAX_FAULTS = 20
+LARGEST = 2**53 - 1
+_NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
+
+
+class UnsupportedMediaType(HubelError):
+    status, code, title = 415, "unsupported-media-type", "Unsupported media type"
+
+
+def read_spec(content_type: str, raw: bytes) -> ExperimentSpec:
+    """The experiment that a body asks for, with exactly the fields that were given set."""
+    value = read_json(content_type, raw)
+    try:
+        # From JSON again: strict there means JSON's own types, so that "1" is no number.
+        return ExperimentSpec.model_validate_json(raw, strict=True)
+    except ValidationError as error:
+        faults = body_faults(error.errors(include_url=False), value, ExperimentSpec)
+        more = f" ({len(faults)} errors in all)" if len(faults) > 1 else ""
+        raise Invalid(faults[0].message + more, faults) from None
+
+
+def read_json(content_type: str, raw: bytes) -> Any:
+    _check_type(content_type)
+    repeated: list[tuple[dict[str, Any], str]] = []
+    try:
+        value = json.loads(
+            raw.decode(), object_pairs_hook=lambda pairs: _object(pairs, repeated), parse_int=_int
+        )
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"The body is not UTF-8: byte {error.start} cannot be read") from None
+    except RecursionError:
+        raise BadRequest(_too_deep()) from None
+    except json.JSONDecodeError as error:
+        raise BadRequest(
+            f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        ) from None
+    faults = list(_faults(value, {(id(where), key) for where, key in repeated}))
+    if faults:
+        raise Invalid(faults[0].message, faults)
+    return value
+
+
+def _check_type(content_type: str) -> None:
+    header = Message()
+    header["Content-Type"] = content_type
+    if header.get_content_type() != "application/json" or not content_type:
+        raise UnsupportedMediaType(
+            f"The body's Content-Type is '{content_type[:80]}': send application/json"
+        )
+    if str(header.get_param("charset", "utf-8")).lower() not in ("utf-8", "utf8"):
+        raise UnsupportedMediaType("JSON is sent as UTF-8, with no other charset")
+
+
+def _object(
+    pairs: list[tuple[str, Any]], repeated: list[tuple[dict[str, Any], str]]
+) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) < len(pairs):
+        repeated += [(out, key) for key, n in Counter(key for key, _ in pairs).items() if n > 1]
+    return out
+
+
+def _int(digits: str) -> int:
+    """Python refuses to read very long integers: any one that is too large will do."""
+    return int(digits) if len(digits) < 20 else LARGEST + 1
+
+
+def _faults(value: Any, repeated: set[tuple[int, str]]) -> Iterator[Fault]:
+    """What JSON can say and we do not take, in a walk without recursion, at most MAX_FAULTS."""
+    left = MAX_FAULTS
+    todo: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
+    while todo and left:
+        path, here = todo.pop()
+        fault = _fault(path, here, repeated)
+        if fault is not None:
+            left -= 1
+            yield fault
+            continue
+        if isinstance(here, dict):
+            todo += [((*path, key), item) for key, item in here.items()]
+        elif isinstance(here, list):
+            todo += [((*path, i), item) for i, item in enumerate(here)]
+
+
+def _fault(path: tuple[str | int, ...], value: Any, repeated: set[tuple[int, str]]) -> Fault | None:
+    where = pointer(path) or "the body"
+    if len(path) > MAX_DEPTH:
+        return Fault(pointer(path), "too-deep", _too_deep())
+    if isinstance(value, float) and not math.isfinite(value):
+        return Fault(pointer(path), "not-finite", f"{where} has to be a finite number")
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return Fault(
+            pointer(path), "too-large", f"{where} has to be an integer of at most 2^53 - 1"
+        )
+    for text in value if isinstance(value, dict) else [value]:
+        if isinstance(text, str) and _NOT_TEXT.search(text):
+            message = f"{where} holds a NUL or half of a surrogate pair: only whole text is taken"
+            return Fault(pointer(path), "not-text", message)
+        if (id(value), text if isinstance(text, str) else "") in repeated:
+            inner = pointer((*path, text))
+            return Fault(inner, "repeated", f"{inner} is given twice: once is allowed")
+    return None
+
+
+def _too_deep() -> str:
+    return f"The body is nested too deeply: {MAX_DEPTH} levels are allowed"

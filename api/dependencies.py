@@ -1,0 +1,87 @@
+"""What endpoints are given: the service, the raw body, checked headers and parameters."""
+
+import re
+from typing import Annotated, Any
+
+from fastapi import Depends, Header, Query, Request
+
+from api.readiness import Readiness
+from api.service import Service
+from shared.errors import BadRequest, Fault, Invalid
+from shared.records import Records
+from shared.settings import Settings
+
+MAX_PAGE = 200
+DEFAULT_PAGE = 50
+_KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
+
+
+def _service(request: Request) -> Service:
+    found: Service = request.app.state.service
+    return found
+
+
+def _readiness(request: Request) -> Readiness:
+    found: Readiness = request.app.state.readiness
+    return found
+
+
+def _settings(service: Annotated[Service, Depends(_service)]) -> Settings:
+    return service.settings
+
+
+def _records(service: Annotated[Service, Depends(_service)]) -> Records:
+    return service.records
+
+
+async def _raw_body(request: Request) -> bytes:
+    return await request.body()
+
+
+def _idempotency_key(
+    key: Annotated[
+        str | None,
+        Header(alias="Idempotency-Key", description="1 to 255 printable characters."),
+    ] = None,
+) -> str | None:
+    if key is not None and not _KEY.fullmatch(key):
+        message = f"An Idempotency-Key is 1 to 255 printable ASCII characters; found {len(key)}"
+        raise BadRequest(message, [Fault("/header/Idempotency-Key", "idempotency-key", message)])
+    return key
+
+
+def _page_size(
+    page_size: Annotated[
+        int, Query(ge=0, description=f"0: the default. More than {MAX_PAGE} is read as {MAX_PAGE}.")
+    ] = DEFAULT_PAGE,
+) -> int:
+    return min(page_size, MAX_PAGE) or DEFAULT_PAGE
+
+
+def _tags(
+    tag: Annotated[
+        list[str] | None, Query(max_length=32, description="key:value, and all of them.")
+    ] = None,
+) -> dict[str, str]:
+    tags = {}
+    for pair in tag or []:
+        key, colon, value = pair.partition(":")
+        if not colon:
+            message = f"a tag is given as key:value; found '{pair[:80]}'"
+            raise Invalid(message, [Fault("/query/tag", "tag", message)])
+        tags[key] = value
+    return tags
+
+
+ServiceIn = Annotated[Service, Depends(_service)]
+ReadinessIn = Annotated[Readiness, Depends(_readiness)]
+SettingsIn = Annotated[Settings, Depends(_settings)]
+RecordsIn = Annotated[Records, Depends(_records)]
+RawBody = Annotated[bytes, Depends(_raw_body)]
+IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
+PageSize = Annotated[int, Depends(_page_size)]
+PageToken = Annotated[
+    str | None, Query(max_length=2000, description="`next_page_token` of the page before.")
+]
+Tags = Annotated[dict[str, str], Depends(_tags)]
+Json = dict[str, Any]

@@ -1,0 +1,102 @@
+"""The OpenAPI 3.1 document: what FastAPI cannot see by itself."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from api.errors import PROBLEM_SCHEMA
+from shared.spec import ExperimentSpec
+
+REFERENCE = "#/components/schemas/{model}"
+
+EXAMPLES = {
+    "removal_sweep": {
+        "summary": "When is the deficit removed? The paper's All-CNN on CIFAR-10",
+        "value": {
+            "name": "blur, removal sweep",
+            "dataset": {"name": "cifar10"},
+            "model": {"name": "all_cnn", "width": 1.0},
+            "training": {"epochs_after_deficit": 160},
+            "deficit": {"name": "blur", "resolution": 8, "start": 0, "end": 40},
+            "fisher": {"every": 10, "samples": 2000},
+            "seeds": [0, 1, 2],
+            "sweep": {"deficit.end": [0, 20, 40, 60, 80, 100, 120, 140]},
+            "tags": {"lab": "vision"},
+        },
+    },
+    "small": {
+        "summary": "Two small runs",
+        "value": {
+            "dataset": {"name": "gratings", "train_samples": 500},
+            "model": {"name": "all_cnn", "width": 0.1},
+            "training": {"epochs": 4, "batch_size": 64, "augmentation": {"shift": 2}},
+            "deficit": {"name": "vertical_flip", "end": 2},
+            "seeds": [0, 1],
+        },
+    },
+}
+
+SUBMIT_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"$ref": REFERENCE.format(model="ExperimentSpec")},
+                "examples": EXAMPLES,
+            }
+        },
+    }
+}
+
+_FOLLOW = {
+    operation: {"operationId": operation, "parameters": {"id": "$response.body#/id"}}
+    for operation in (
+        "experiment_status",
+        "experiment_spec",
+        "experiment_runs",
+        "experiment_metrics",
+        "experiment_fisher",
+        "experiment_summary",
+        "experiment_checkpoints",
+        "cancel_experiment",
+    )
+}
+_TEXT_HEADER = {"schema": {"type": "string"}}
+
+SUBMITTED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The plan of a dry run."},
+    202: {
+        "description": "Accepted. `Location` is where its status is.",
+        "headers": {"Location": _TEXT_HEADER, "Retry-After": _TEXT_HEADER},
+        "links": _FOLLOW,
+    },
+}
+
+
+def install(app: FastAPI) -> None:
+    """Replaces the app's document by one with the spec and the problem among its schemas."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    made = get_openapi(
+        title=app.title,
+        version=app.version,
+        summary=app.summary,
+        openapi_version="3.1.0",
+        routes=app.routes,
+    )
+    spec = ExperimentSpec.model_json_schema(ref_template=REFERENCE)
+    schemas = made.setdefault("components", {}).setdefault("schemas", {})
+    schemas |= spec.pop("$defs")
+    schemas |= {"ExperimentSpec": spec, "Problem": PROBLEM_SCHEMA}
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    return made

@@ -1,0 +1,69 @@
+"""A figure in the form that was asked for: data, Vega-Lite, SVG or PNG."""
+
+import json
+from typing import Any, Literal
+
+from shared.errors import HubelError
+
+Format = Literal["json", "vegalite", "svg", "png"]
+
+TYPES: dict[str, str] = {
+    "json": "application/json",
+    "vegalite": "application/vnd.vegalite.v6+json",
+    "svg": "image/svg+xml",
+    "png": "image/png",
+}
+CONTENT: dict[str, Any] = {"content": {kind: {} for kind in TYPES.values()}}
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+PNG_SCALE = 2
+
+
+class NotAcceptable(HubelError):
+    status, code, title = 406, "not-acceptable", "Not acceptable"
+
+
+def render(figure: dict[str, Any], format: str) -> bytes:
+    """`figure` is what a builder in `api.figures` gives."""
+    if format == "json":
+        return _json({"title": figure["title"], "data": figure["data"]})
+    if format == "vegalite":
+        return _json(figure["vegalite"])
+    import vl_convert  # 0.2 s and a JavaScript engine: not when the API starts
+
+    if format == "svg":
+        return str(vl_convert.vegalite_to_svg(figure["vegalite"])).encode()
+    return bytes(vl_convert.vegalite_to_png(figure["vegalite"], scale=PNG_SCALE))
+
+
+def accepted(header: str) -> Format:
+    """The form that an Accept header likes best; of equals, in the order of TYPES."""
+    liked = [_range(part) for part in header.split(",")]
+    best = max(TYPES, key=lambda name: _quality(TYPES[name], liked))
+    if _quality(TYPES[best], liked) <= 0:
+        raise NotAcceptable(f"A figure comes as one of {', '.join(TYPES.values())}")
+    return best  # type: ignore[return-value]
+
+
+def _range(part: str) -> tuple[str, float]:
+    kind, *parameters = (word.strip().lower() for word in part.split(";"))
+    quality = 1.0
+    for parameter in parameters:
+        if parameter.startswith("q="):
+            try:
+                quality = float(parameter[2:])
+            except ValueError:
+                quality = 0.0
+    return kind, quality
+
+
+def _quality(kind: str, liked: list[tuple[str, float]]) -> float:
+    """RFC 9110: what names a type most exactly decides."""
+    for wanted in (kind, f"{kind.split('/')[0]}/*", "*/*"):
+        found = [quality for range, quality in liked if range == wanted]
+        if found:
+            return max(found)
+    return 0.0
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

@@ -1,0 +1,87 @@
+"""What there is to choose from, told by the spec's own classes."""
+
+from typing import Any, get_args
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from api.dependencies import Json
+from shared.spec import Deficit, Fisher, Model, Training
+
+router = APIRouter(prefix="/v1", tags=["catalog"])
+
+
+@router.get("/models", operation_id="list_models")
+async def models() -> Json:
+    """Networks, each with its parameters and their ranges."""
+    return {"models": [_described(kind) for kind in _members(Model)]}
+
+
+@router.get("/deficits", operation_id="list_deficits")
+async def deficits() -> Json:
+    """Stimulus deficits. `start`, `end` and `length` are the window in which one acts."""
+    return {"deficits": [_described(kind) for kind in _members(Deficit)]}
+
+
+@router.get("/optimizers", operation_id="list_optimizers")
+async def optimizers() -> Json:
+    kinds = _members(Training.model_fields["optimizer"].annotation)
+    return {"optimizers": [_described(kind) for kind in kinds]}
+
+
+@router.get("/schedules", operation_id="list_schedules")
+async def schedules() -> Json:
+    """Learning-rate schedules, by absolute epoch."""
+    kinds = _members(Training.model_fields["schedule"].annotation)
+    return {"schedules": [_described(kind) for kind in kinds]}
+
+
+@router.get("/estimators", operation_id="list_estimators")
+async def estimators() -> Json:
+    """Estimators of the Fisher trace, and the parameters that they share."""
+    field = Fisher.model_fields["estimator"]
+    names = get_args(field.annotation)
+    text = field.description or ""
+    return {
+        "estimators": [{"name": name, "description": _about(name, names, text)} for name in names],
+        "parameters": [p for p in _described(Fisher)["parameters"] if p["name"] != "estimator"],
+    }
+
+
+def _members(union: Any) -> list[type[BaseModel]]:
+    """Of a discriminated union: Annotated[A | B, ...] or A | B."""
+    if hasattr(union, "__metadata__"):
+        union = get_args(union)[0]
+    return list(get_args(union)) or [union]
+
+
+def _described(kind: type[BaseModel]) -> Json:
+    schema = kind.model_json_schema()
+    name = schema["properties"].pop("name", {}).get("const", kind.__name__.lower())
+    required = schema.get("required", [])
+    return {
+        "name": name,
+        "description": " ".join(schema.get("description", "").split()),
+        "parameters": [
+            _parameter(field, facts, field in required)
+            for field, facts in schema["properties"].items()
+        ],
+    }
+
+
+def _parameter(name: str, facts: dict[str, Any], required: bool) -> Json:
+    """A JSON schema of one field, flat: what may also be null says `nullable`."""
+    choices = facts.pop("anyOf", [])
+    kinds = [choice for choice in choices if choice.get("type") != "null"]
+    facts.pop("title", None)
+    if len(kinds) == 1:
+        facts = kinds[0] | {"nullable": True} | facts
+    return {"name": name, "required": required, **facts}
+
+
+def _about(name: str, names: tuple[str, ...], text: str) -> str:
+    """The part of "one: what one is. two: what two is." that is about `name`."""
+    _, _, after = text.partition(f"{name}: ")
+    for other in names:
+        after = after.split(f" {other}: ")[0]
+    return after
