@@ -179,9 +179,10 @@ def _chunks(
         for piece in stored:
             file.write(piece.data)
         file.flush()
-        array = np.memmap(file, header.dtype, "r", shape=header.shape, order="F")
-        rows = max(1, BLOCK_BYTES // array[0].nbytes)
-        for start in range(0, len(array), rows):
+        rows = max(1, BLOCK_BYTES // (header.data_bytes // header.shape[0]))
+        for start in range(0, header.shape[0], rows):
+            # Mapped anew for each block, so that pages that were read do not add up.
+            array = np.memmap(file, header.dtype, "r", shape=header.shape, order="F")
             yield np.ravel(array[start : start + rows], order="C")
 
 

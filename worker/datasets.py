@@ -15,7 +15,6 @@ import numpy as np
 from shared.arrays import Arrays
 from shared.errors import DatasetUnavailable
 from worker.gratings import generate
-from worker.torchvision_import import torchvision_datasets
 
 Loader = Callable[[Path, bool], Arrays]
 Images = tuple[np.ndarray, np.ndarray]
@@ -77,6 +76,9 @@ BUILTIN: dict[str, Loader] = {
 
 
 def _open(kind: str, split: dict[str, Any], folder: Path, allow_download: bool) -> Any:
+    # Here, because it takes seconds, and what is generated or fetched needs no torch.
+    from worker.torchvision_import import torchvision_datasets
+
     dataset = getattr(torchvision_datasets(), kind)
     try:
         return dataset(str(folder), download=False, **split)
