@@ -1,0 +1,137 @@
+"""Which curve of a figure a run lies on, and where: its label, and its window's place in time."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from shared.plan import Plan, RunPlan
+from shared.results import flat
+from shared.score import span
+
+WINDOW_FIELDS = ("start", "end", "length")
+MODELS = {"all_cnn": "All-CNN", "resnet18": "ResNet-18", "mlp": "MLP"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a plan's runs are laid out: over the removal epoch, or over a sliding window's onset."""
+
+    by_onset: bool
+    labels: dict[int, str]
+    """run index -> label of its curve"""
+    positions: dict[int, int | None]
+    """run index -> epoch on the x axis; None: no deficit, where the axis is the onset"""
+
+    @property
+    def curves(self) -> list[str]:
+        """In the order of the plan."""
+        return list(dict.fromkeys(self.labels.values()))
+
+    @property
+    def axis(self) -> str:
+        return "Deficit begins at epoch" if self.by_onset else "Deficit removed at epoch"
+
+
+def layout(plan: Plan) -> Layout:
+    by_onset = _slides(plan)
+    return Layout(
+        by_onset=by_onset,
+        labels=_labels(plan, by_onset),
+        positions={run.index: _position(run, by_onset) for run in plan.runs},
+    )
+
+
+def _position(run: RunPlan, by_onset: bool) -> int | None:
+    there = span(run)
+    if by_onset:
+        return there[0] if there else None
+    return there[1] if there else 0
+
+
+def _slides(plan: Plan) -> bool:
+    """Whether the windows of some variant differ in where they begin and not in length or end."""
+    spans: dict[str | None, set[tuple[int, int]]] = {}
+    for run in plan.runs:
+        if there := span(run):
+            spans.setdefault(run.variant, set()).add(there)
+    if any(path.endswith(".length") for run in plan.runs for path in run.point):
+        return any(len({start for start, _ in s}) > 1 for s in spans.values())
+    return any(
+        len({start for start, _ in s}) > 1
+        and 1 in (len({end for _, end in s}), len({end - start for start, end in s}))
+        for s in spans.values()
+    )
+
+
+def _labels(plan: Plan, by_onset: bool) -> dict[int, str]:
+    """Variant, and whatever else of the sweep differs but for the window's place on the x axis."""
+    parts = {run.index: _parts(run, by_onset) for run in plan.runs}
+    keys = dict.fromkeys(key for part in parts.values() for key in part)
+    told = [k for k in keys if len({repr(part.get(k)) for part in parts.values()}) > 1]
+    if "variant" in keys and "variant" not in told:
+        told.insert(0, "variant")
+    texts = {i: [_words(k, part[k]) for k in told if k in part] for i, part in parts.items()}
+    whole = deficit_words(plan)
+    return {i: ", ".join(filter(None, text)) or whole for i, text in texts.items()}
+
+
+def _parts(run: RunPlan, by_onset: bool) -> dict[str, Any]:
+    other = "length" if by_onset else "start"
+    parts: dict[str, Any] = {} if run.variant is None else {"variant": run.variant}
+    for path, value in run.point.items():
+        head, _, last = path.rpartition(".")
+        if head.split(".")[0] in ("deficit", "deficits") and last in WINDOW_FIELDS:
+            if last == other and not (by_onset and last == "start"):
+                parts[last] = value
+        else:
+            parts[path] = _without_window(value)
+    return parts
+
+
+def _without_window(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_window(v) for k, v in value.items() if k not in WINDOW_FIELDS}
+    if isinstance(value, list):
+        return [_without_window(item) for item in value]
+    return value
+
+
+def _words(key: str, value: Any) -> str:
+    if key == "variant":
+        return str(value)
+    if key in ("deficit", "deficits"):
+        entries = value if isinstance(value, list) else [value] if value else []
+        return " + ".join(describe(entry) for entry in entries)
+    return f"{key.rsplit('.', 1)[-1].replace('_', ' ')} {flat(value)}"
+
+
+def describe(deficit: dict[str, Any]) -> str:
+    """A deficit, or a window with one, in words for a reader."""
+    name = str(deficit.get("name", "deficit"))
+    if name == "blur" and "resolution" in deficit:
+        return f"blur to {deficit['resolution']}\u00d7{deficit['resolution']}"
+    return name.replace("_", " ")
+
+
+def deficit_words(plan: Plan) -> str:
+    """All deficits of a plan, for a figure with a single curve."""
+    found = dict.fromkeys(describe(w) for run in plan.runs for w in run.windows)
+    return ", ".join(found) or "no deficit"
+
+
+def setting(plan: Plan) -> str:
+    """What was trained, for a subtitle: All-CNN on cifar10, 3 seeds."""
+    models = dict.fromkeys(_model_words(config["model"]) for config in plan.configs)
+    data = dict.fromkeys(config["dataset"]["name"] for config in plan.configs)
+    return f"{', '.join(models)} on {', '.join(data)}"
+
+
+def seeds_words(counts: set[int]) -> str:
+    low, high = min(counts), max(counts)
+    if low == high:
+        return "1 seed" if low == 1 else f"{low} seeds"
+    return f"{low} to {high} seeds"
+
+
+def _model_words(model: dict[str, Any]) -> str:
+    name = MODELS.get(model["name"], model["name"])
+    return name if model.get("width", 1) == 1 else f"{name} (width {model['width']:g})"

@@ -1,0 +1,171 @@
+"""An experiment's results: what the store holds of its segments, joined into runs.
+
+Every epoch number is a number of epochs trained so far: metrics run from 1, measurements from 0.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from shared import numbers
+from shared.chain import Manifest
+from shared.plan import Plan, RunPlan, Segment
+from shared.records import Records
+
+Row = dict[str, Any]
+
+METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "learning_rate")
+"""What every epoch of a segment records; accuracies are in 0..1."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What is there of a plan's runs, while they are trained and afterwards."""
+
+    plan: Plan
+    experiment: str
+    trained: Callable[[Segment], list[Row] | None]
+    """The epochs of a segment as `joined` gives them; None while it is not done."""
+    measured: Callable[[str, str, str], Row | None]
+    """(scope, state key, probe digest) -> the stored measurement."""
+    name: str = ""
+
+    @classmethod
+    def read(
+        cls,
+        plan: Plan,
+        records: Records,
+        experiment: str,
+        name: str = "",
+        done: set[int] | None = None,
+    ) -> "Results":
+        """From the store. `done` (segment indices) saves asking it for what is not there."""
+        ended = {(plan.segments[i].scope, plan.segments[i].key) for i in done or ()}
+
+        def there(segment: Segment) -> bool:
+            if done is not None:
+                return segment.stored or (segment.scope, segment.key) in ended
+            return records.manifest(segment.scope, segment.key) is not None
+
+        def trained(segment: Segment) -> list[Row] | None:
+            if not there(segment):
+                return None
+            manifests = records.spanning(segment.scope, segment.key, segment.start)
+            return joined(manifests, records.metrics, segment.start, experiment)
+
+        return cls(plan, experiment, trained, records.measurement, name)
+
+    @property
+    def paths(self) -> list[str]:
+        """The sweep's axes: a column each."""
+        return list(dict.fromkeys(path for run in self.plan.runs for path in run.point))
+
+    def epochs(self, run: RunPlan) -> Iterator[Row]:
+        """What a run has trained so far, epoch by epoch, without a gap."""
+        for index in run.segments:
+            rows = self.trained(self.plan.segments[index])
+            if rows is None:
+                return
+            yield from rows
+
+    def last_epochs(self, run: RunPlan, n: int) -> list[Row] | None:
+        """A run's last `n` epochs (all, if it has fewer); None until it has ended."""
+        last: list[Row] = []
+        for index in reversed(run.segments):
+            rows = self.trained(self.plan.segments[index])
+            if rows is None:
+                return None
+            last = rows + last
+            if len(last) >= n:
+                break
+        return last[-n:]
+
+    def measurements(self, run: RunPlan) -> Iterator[Row]:
+        """A run's stored measurements, in the order of the plan."""
+        scope = self.plan.segments[run.segments[0]].scope
+        reached = self._reached(run)
+        for epoch, key, digest in run.probes:
+            found = self.measured(scope, key, digest)
+            if found is not None:
+                yield found
+            elif epoch > reached:  # nothing further can be there: do not ask for each
+                return
+
+    def fisher(self, run: RunPlan) -> Iterator[Row]:
+        for found in self.measurements(run):
+            if found["probe"]["kind"] == "fisher":
+                yield fisher_row(found, identity(run), self.experiment)
+
+    def numerics(self, runs: Iterable[RunPlan] | None = None) -> list[str]:
+        """The numerics classes that trained these runs; more than one is a mixture."""
+        runs = self.plan.runs if runs is None else runs
+        indices = {index for run in runs for index in run.segments}
+        parts = (self.trained(self.plan.segments[index]) for index in sorted(indices))
+        return sorted({row["numerics"] for part in parts for row in part or []})
+
+    def _reached(self, run: RunPlan) -> int:
+        ended = 0
+        for index in run.segments:
+            if self.trained(self.plan.segments[index]) is None:
+                break
+            ended = self.plan.segments[index].end
+        return ended
+
+
+def joined(
+    manifests: list[Manifest],
+    metrics: Callable[[Manifest], list[Row]],
+    start: int,
+    experiment: str,
+) -> list[Row]:
+    """The epochs after `start`, each with when, in which numerics class, and whether for another
+    experiment it was trained. The first manifest may begin before `start`."""
+    rows: list[Row] = []
+    for manifest in manifests:
+        provenance = manifest.provenance
+        facts = {
+            "numerics": provenance["numerics"],
+            "reused": provenance["experiment"] != experiment,
+        }
+        times = provenance["epoch_times"]
+        for row, time in zip(metrics(manifest), times, strict=True):
+            if row["epoch"] > start:
+                rows.append(row | facts | {"time": time})
+    return rows
+
+
+def identity(run: RunPlan) -> Row:
+    """A run's columns in every table: its index, variant, seed and place in the sweep."""
+    point = {path: flat(value) for path, value in run.point.items()}
+    return {"run": run.index, "variant": run.variant, "seed": run.seed} | point
+
+
+def flat(value: Any) -> Any:
+    """A swept value as one cell: an object or a list becomes words."""
+    if isinstance(value, dict):
+        return " ".join(f"{key}={flat(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(str(flat(item)) for item in value)
+    return value
+
+
+def fisher_row(found: Row, who: Row, experiment: str) -> Row:
+    """One measurement of the Fisher trace, in total and per layer.
+
+    What is not finite is null and is listed in `non_finite`, if there is any.
+    """
+    probe, provenance = found["probe"], found["provenance"]
+    lost: list[dict[str, str]] = []
+    values = numbers.shown(found["values"], "", lost)
+    row = who | {
+        "epoch": found["epoch"],
+        "time": provenance["time"],
+        "key": found["key"],
+        "estimator": probe["estimator"],
+        "split": probe["split"],
+        "stimulus": probe["stimulus"],
+        "reused": provenance["experiment"] != experiment,
+        "numerics": provenance["numerics"],
+    }
+    row |= values
+    return row | ({"non_finite": lost} if lost else {})
