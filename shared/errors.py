@@ -74,3 +74,9 @@ class Cancelled(HubelError):
     """Raised between two steps of training when the experiment was cancelled."""
 
     status, code, title = 409, "cancelled", "Cancelled"
+
+
+class NotReady(HubelError):
+    """A segment was woken before its parent state was stored."""
+
+    status, code, title = 409, "not-ready", "The parent segment is not done"

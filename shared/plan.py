@@ -94,15 +94,16 @@ def make(paths: list[Path], stored: Stored, alone: Callable[[int], str] | None =
 
 
 def cut_states(paths: list[Path]) -> set[str]:
-    """States at which training is cut: branch points, run ends, asked checkpoints, and a grid of
-    absolute epochs that depends on the config alone."""
+    """States at which training is cut: branch points, changes of the stimulus (where a later
+    experiment is likeliest to branch), run ends, asked checkpoints, and a grid of absolute epochs
+    that depends on the config alone."""
     cuts: set[str] = set()
     after: dict[str, str] = {}
     for path in paths:
         grid = cost.segment_grid(path.config)
         cuts.update(path.keys[grid::grid])
         cuts.update(path.keys[e] for e in path.checkpoints if e <= path.epochs)
-        cuts.add(path.keys[-1])
+        cuts.update(path.keys[stretch.end] for stretch in path.stretches)
         for key, following in zip(path.keys, path.keys[1:], strict=False):
             if after.setdefault(key, following) != following:
                 cuts.add(key)

@@ -14,7 +14,7 @@ from typing import Any
 from shared import names, numbers
 from shared.arrays import Arrays
 from shared.chain import Manifest
-from shared.errors import HubelError
+from shared.errors import NotReady
 from shared.plan import Plan, Probed, Segment
 from shared.records import Records
 from shared.schedule import Config, learning_rate
@@ -22,12 +22,6 @@ from worker import probes
 from worker.train import Trainer
 
 log = logging.getLogger(__name__)
-
-
-class NotReady(HubelError):
-    """The parent state is not stored yet."""
-
-    status, code, title = 409, "not-ready", "The parent segment is not done"
 
 
 @dataclass(frozen=True)

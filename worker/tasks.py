@@ -18,7 +18,7 @@ from typing import Any
 from celery import Celery
 
 from shared import names
-from shared.errors import Cancelled, HubelError, StoreUnavailable
+from shared.errors import Cancelled, HubelError, NotReady, StoreUnavailable
 from shared.live import Live
 from shared.plan import Plan, Segment
 from shared.queue import PREPARE, TRAIN, Sender
@@ -44,6 +44,8 @@ class Crew:
     """What one worker process keeps warm over many tasks."""
 
     def __init__(self, settings: Settings, app: Celery, stopping: Any) -> None:
+        from worker import segment  # noqa: F401 - torch takes seconds: before any lease is taken
+
         self.settings = settings
         self.stopping = stopping
         self.live = Live(settings)
@@ -85,7 +87,7 @@ class Crew:
             done = self._run(experiment, plan, segment, work)
             attempts.forget(attempt)
             return done
-        except (Cancelled, StoreUnavailable) as reason:
+        except (Cancelled, NotReady, StoreUnavailable) as reason:
             log.warning("segment %s given back: %s", segment.key[:12], reason)
             attempts.forget(attempt)
             return False

@@ -63,7 +63,7 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 @pytest.fixture
 def lab(settings: Settings, storage: Storage) -> Iterator[Lab]:
-    quick = settings.model_copy(update={"reconcile_seconds": 0.3, "lease_seconds": 3.0})
+    quick = settings.model_copy(update={"reconcile_seconds": 0.3, "lease_seconds": 6.0})
     records = Records(storage)
     service = Service(records, Live(quick), Sender(make_app(quick)), quick)
     made = Lab(quick, service, Reconciler(service))
