@@ -1,6 +1,7 @@
 """Reading an uploaded .npz, which may hold anything: in a stream, with every claim checked.
 
-Nothing is unpickled, no size is believed, and at most a few MB are held whatever the file says.
+Nothing is unpickled, no size is believed, and a few MB are held whatever the file says (Fortran order goes
+through a mapped file beside the output).
 It holds `train_images`, `train_labels`, `test_images`, `test_labels` and, if wanted, `classes`
 (names, 1-D text). What is allowed in them is in `arrays.py`.
 """
@@ -179,10 +180,10 @@ def _chunks(
         for piece in stored:
             file.write(piece.data)
         file.flush()
-        rows = max(1, BLOCK_BYTES // (header.data_bytes // header.shape[0]))
-        for start in range(0, header.shape[0], rows):
-            # Mapped anew for each block, so that pages that were read do not add up.
-            array = np.memmap(file, header.dtype, "r", shape=header.shape, order="F")
+        # Mapped, not read: the kernel may take these pages back at any time.
+        array = np.memmap(file, header.dtype, "r", shape=header.shape, order="F")
+        rows = max(1, BLOCK_BYTES // array[0].nbytes)
+        for start in range(0, len(array), rows):
             yield np.ravel(array[start : start + rows], order="C")
 
 
