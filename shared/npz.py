@@ -1,9 +1,9 @@
 """Reading an uploaded .npz, which may hold anything: in a stream, with every claim checked.
 
-Nothing is unpickled, no size is believed, and a few MB are held whatever the file says (Fortran order goes
-through a mapped file beside the output).
+Nothing is unpickled, no size is believed, and a few MB are held whatever the file says; images in
+Fortran order go through a mapped file beside the output.
 It holds `train_images`, `train_labels`, `test_images`, `test_labels` and, if wanted, `classes`
-(names, 1-D text). What is allowed in them is in `arrays.py`.
+(names, 1-D text). What is allowed in them is in `layout.py`.
 """
 
 import errno
