@@ -21,6 +21,7 @@ from deploy import servers
 from deploy.local import LocalError, LocalMode
 from deploy.processes import Child, Post, Program, await_ready
 from deploy.servers import HOST, Ports
+from shared.errors import StoreUnavailable
 from shared.settings import Settings
 from shared.storage import Storage
 
@@ -75,7 +76,8 @@ def test_children_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         "import pathlib, sys, time\n"
         "from deploy import servers\n"
         "from deploy.processes import Child\n"
-        "from shared.settings import Settings\n"
+        "from shared.errors import StoreUnavailable
+from shared.settings import Settings\n"
         "place = servers.Ports.free(), servers.Credentials.random()\n"
         "settings = Settings(**servers.settings_for(*place))\n"
         "folder = pathlib.Path(sys.argv[1])\n"
@@ -148,7 +150,7 @@ def test_whatever_is_killed_comes_back(tmp_path: Path) -> None:
             os.kill(before, signal.SIGKILL)
             _eventually(lambda n=name, b=before: local.pids.get(n, b) != b, 20)
         _eventually(lambda: _status(f"{local.url}/readyz") == 200, 30)
-        assert storage.read("a") == b"1"
+        _eventually(lambda: _reads(storage, "a") == b"1", 20)
 
 
 def test_a_second_local_mode_on_the_same_data_is_refused(tmp_path: Path) -> None:
@@ -240,6 +242,13 @@ def _status(url: str) -> int:
         return httpx.get(url, timeout=5).status_code
     except httpx.HTTPError:
         return 0
+
+
+def _reads(storage: Storage, name: str) -> bytes | None:
+    try:
+        return storage.read(name)
+    except StoreUnavailable:
+        return None
 
 
 def _eventually(holds: Callable[[], bool], seconds: float) -> None:
