@@ -32,8 +32,9 @@ def read_spec(content_type: str, raw: bytes) -> ExperimentSpec:
         # From JSON again: strict there means JSON's own types, so that "1" is no number.
         return ExperimentSpec.model_validate_json(raw, strict=True)
     except ValidationError as error:
-        faults = body_faults(error.errors(include_url=False), value, ExperimentSpec)
-        more = f" ({len(faults)} errors in all)" if len(faults) > 1 else ""
+        found = error.errors(include_url=False)
+        faults = body_faults(found[:MAX_FAULTS], value, ExperimentSpec)
+        more = f" ({len(found)} errors in all)" if len(found) > 1 else ""
         raise Invalid(faults[0].message + more, faults) from None
 
 
@@ -66,7 +67,7 @@ def _check_type(content_type: str) -> None:
             f"The body's Content-Type is '{content_type[:80]}': send application/json"
         )
     if str(header.get_param("charset", "utf-8")).lower() not in ("utf-8", "utf8"):
-        raise UnsupportedMediaType("JSON is sent as UTF-8, with no other charset")
+        raise UnsupportedMediaType("Send application/json as UTF-8, with no other charset")
 
 
 def _object(

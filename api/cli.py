@@ -137,7 +137,7 @@ def results(service: Service, id: str, format: str) -> None:
     elif format == "csv":
         click.echo(_summary_csv(found), nl=False)
     else:
-        Console().print(_summary_table(found))
+        Console(markup=False, highlight=False).print(_summary_table(found))
 
 
 @main.command()

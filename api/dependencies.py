@@ -3,10 +3,11 @@
 import re
 from typing import Annotated, Any
 
-from fastapi import Depends, Header, Query, Request
+from fastapi import Depends, Header, Path, Query, Request
 
 from api.readiness import Readiness
 from api.service import Service
+from shared import names
 from shared.errors import BadRequest, Fault, Invalid
 from shared.records import Records
 from shared.settings import Settings
@@ -36,6 +37,12 @@ def _records(service: Annotated[Service, Depends(_service)]) -> Records:
 
 async def _raw_body(request: Request) -> bytes:
     return await request.body()
+
+
+def _experiment_id(id: Annotated[str, Path(description="24 hexadecimal digits.")]) -> str:
+    """NotFound for what cannot be an id, before anything else is made of it."""
+    names.experiment_object(id, "spec.json")
+    return id
 
 
 def _idempotency_key(
@@ -78,6 +85,7 @@ ReadinessIn = Annotated[Readiness, Depends(_readiness)]
 SettingsIn = Annotated[Settings, Depends(_settings)]
 RecordsIn = Annotated[Records, Depends(_records)]
 RawBody = Annotated[bytes, Depends(_raw_body)]
+ExperimentId = Annotated[str, Depends(_experiment_id)]
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
 PageSize = Annotated[int, Depends(_page_size)]
 PageToken = Annotated[

@@ -86,11 +86,13 @@ def _in_body(location: Location, body: Any) -> Location:
     out: list[str | int] = []
     here: Any = body
     for i, part in enumerate(location):
-        inside: Any = range(len(here)) if isinstance(here, list) else here
-        if isinstance(here, dict | list) and part in inside:
-            here = here[part]
-        elif part == "[key]" or i + 1 < len(location) or _is_name_of(here, part):
-            continue
+        match here:
+            case dict() if part in here:
+                here = here[part]
+            case list() if isinstance(part, int) and part < len(here):
+                here = here[part]
+            case _ if part == "[key]" or i + 1 < len(location) or _is_name_of(here, part):
+                continue
         out.append(part)
     return tuple(out)
 

@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 
 from api import bodies, openapi, pages
 from api.dependencies import (
+    ExperimentId,
     IdempotencyKey,
     Json,
     PageSize,
@@ -103,13 +104,13 @@ def _entry(token: str | None, filters: Json) -> str | None:
 
 
 @router.get("/{id}", operation_id="experiment_status", responses=responses(404))
-def status(id: str, service: ServiceIn) -> Json:
+def status(id: ExperimentId, service: ServiceIn) -> Json:
     """State, progress, time left, failures, plan. Cheap: poll it."""
     return _shown(service.status(id))
 
 
 @router.get("/{id}/spec", operation_id="experiment_spec", responses=responses(404))
-def spec(id: str, service: ServiceIn) -> Json:
+def spec(id: ExperimentId, service: ServiceIn) -> Json:
     """What was accepted, with every default written out."""
     return service.experiment(id).accepted
 
@@ -117,7 +118,7 @@ def spec(id: str, service: ServiceIn) -> Json:
 @router.post(
     "/{id}/cancel", operation_id="cancel_experiment", responses=responses(404, 408, 409, 413)
 )
-def cancel(id: str, service: ServiceIn) -> Json:
+def cancel(id: ExperimentId, service: ServiceIn) -> Json:
     """End it now; what is stored stays. Again: no change. After it has ended by itself: 409."""
     service.cancel(id)
     return _shown(service.status(id))

@@ -10,7 +10,15 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from api import pages, pictures
-from api.dependencies import Json, PageSize, PageToken, RecordsIn, ServiceIn, SettingsIn
+from api.dependencies import (
+    ExperimentId,
+    Json,
+    PageSize,
+    PageToken,
+    RecordsIn,
+    ServiceIn,
+    SettingsIn,
+)
 from api.errors import responses
 from api.figures import FIGURES
 from api.service import Experiment, Service
@@ -48,7 +56,9 @@ NOTHING = Plan(
 
 
 @router.get("/experiments/{id}/runs", operation_id="experiment_runs", responses=responses(400, 404))
-def runs(id: str, service: ServiceIn, page_size: PageSize, page_token: PageToken = None) -> Json:
+def runs(
+    id: ExperimentId, service: ServiceIn, page_size: PageSize, page_token: PageToken = None
+) -> Json:
     """Each run: its place in the sweep, its state, and its final score once it has one."""
     _, results = _results(service, id)
     filters: Json = {"list": "runs", "id": id}
@@ -80,7 +90,7 @@ def _run(run: RunPlan, state: str, results: Results) -> Json:
     responses={**responses(400, 404), 200: CSV},
 )
 def metrics(
-    id: str,
+    id: ExperimentId,
     service: ServiceIn,
     metric: Metrics = None,
     run: Runs = None,
@@ -145,7 +155,7 @@ def _position(token: str | None, filters: Json) -> rows.Position | None:
     responses={**responses(400, 404), 200: CSV},
 )
 def fisher(
-    id: str,
+    id: ExperimentId,
     service: ServiceIn,
     run: Runs = None,
     shape: Annotated[
@@ -178,7 +188,7 @@ def fisher(
 @router.get(
     "/experiments/{id}/summary", operation_id="experiment_summary", responses=responses(404)
 )
-def summary(id: str, service: ServiceIn) -> Json:
+def summary(id: ExperimentId, service: ServiceIn) -> Json:
     """Final accuracy of each point of the sweep: mean over seeds with its 95 % interval."""
     experiment, results = _results(service, id)
     return {"id": id, "name": experiment.spec.name, **score.summary(results)}
@@ -190,7 +200,7 @@ def summary(id: str, service: ServiceIn) -> Json:
     responses={**responses(404, 406, 409), 200: pictures.CONTENT},
 )
 def figure(
-    id: str,
+    id: ExperimentId,
     name: str,
     request: Request,
     service: ServiceIn,
@@ -213,7 +223,7 @@ def figure(
     responses=responses(400, 404),
 )
 def checkpoints(
-    id: str, service: ServiceIn, page_size: PageSize, page_token: PageToken = None
+    id: ExperimentId, service: ServiceIn, page_size: PageSize, page_token: PageToken = None
 ) -> Json:
     """The stored states that this experiment's runs went through, at the ends of segments."""
     _, results = _results(service, id)

@@ -1,0 +1,209 @@
+"""The command line against a service that answers, refuses, stumbles, or is not there."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from api import cli
+
+ID = "0" * 24
+PLAN = {
+    "runs": 2,
+    "segments": 3,
+    "epochs": {"alone": 8, "shared": 6, "stored": 0, "new": 6, "replayed": 0},
+    "device_seconds": 61.2,
+}
+
+
+def status(state: str, done: int = 0) -> dict[str, Any]:
+    epochs = {"done": done, "planned": 6, "reused": 0, "trained": done}
+    runs = {"total": 2, "queued": 0, "running": 2, "succeeded": 0, "failed": 0}
+    return {
+        "id": ID, "name": "a\x1b[31mb", "state": state, "created": "2026-01-01T00:00:00.000Z",
+        "finished": None, "progress": {"epochs": epochs, "runs": runs},
+        "time_left_seconds": 75.0, "failures": [{"run": 1, "reason": "no memory"}]
+        if state == "failed" else [], "plan": PLAN, "tags": {},
+    }  # fmt: skip
+
+
+Answer = tuple[int, Any]
+
+
+class Script(BaseHTTPRequestHandler):
+    """Gives prepared answers in order, the last one again and again; notes what was asked."""
+
+    answers: list[Answer | None]
+    asked: list[tuple[str, str, bytes]]
+
+    def answer(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        self.asked.append((self.command, self.path, self.rfile.read(length)))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if answer is None:  # the connection breaks off
+            self.close_connection = True
+            return
+        code, body = answer
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    do_GET = do_POST = answer
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+Play = Callable[..., tuple[Result, list[tuple[str, str, bytes]]]]
+
+
+@pytest.fixture
+def play(monkeypatch: pytest.MonkeyPatch) -> Iterator[Play]:
+    """play(answers, *arguments): the command line's result, and what it asked for."""
+    monkeypatch.setattr(cli, "POLL_SECONDS", 0.01)
+    servers = []
+
+    def run(answers: list[Any], *arguments: str, input: str | None = None) -> Any:
+        script = type("Given", (Script,), {"answers": answers, "asked": []})
+        server = ThreadingHTTPServer(("127.0.0.1", 0), script)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        return CliRunner().invoke(cli.main, arguments, input=input, env={"HUBEL_URL": url}), (
+            script.asked
+        )
+
+    yield run
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_submit_sends_the_bytes_as_they_are_and_prints_the_id(play: Play) -> None:
+    text = '{"training": {"epochs": 1e1}}'
+    result, asked = play([(202, status("queued"))], "submit", "-", input=text)
+    assert (result.exit_code, result.stdout) == (0, ID + "\n")
+    assert asked == [("POST", "/v1/experiments", text.encode())]
+
+
+def test_a_dry_run_says_what_there_would_be_to_do(play: Play, tmp_path: Path) -> None:
+    file = tmp_path / "spec.json"
+    file.write_text("{}")
+    answer = {"plan": PLAN, "certain": True, "spec": {}}
+    result, asked = play([(200, answer)], "submit", str(file), "--dry-run")
+    assert asked[0][1] == "/v1/experiments?dry_run=true"
+    assert "8 epochs alone, 6 after sharing" in result.stdout
+    assert "1 min 01 s" in result.stdout
+
+
+def test_a_refusal_is_shown_by_field_and_exits_2(play: Play) -> None:
+    fault = {"pointer": "/model/width", "code": "x", "message": "should be \x1b[1mmore"}
+    body = {"title": "Invalid", "status": 422, "detail": "width", "errors": [fault]}
+    result, _ = play([(422, body)], "submit", "-", input="{}")
+    assert result.exit_code == 2
+    assert "/model/width  should be" in result.stderr
+    assert "\x1b" not in result.stderr
+
+
+def test_an_answer_that_is_no_problem_document_is_shown_too(play: Play) -> None:
+    result, _ = play([(502, b"<html>")], "status", ID)
+    assert result.exit_code == 2
+    assert "502" in result.stderr
+
+
+def test_watching_follows_through_outages_until_the_end(play: Play) -> None:
+    answers = [(202, status("queued")), (200, status("running", 2)), None, (503, {}), b""]
+    answers[-1] = (200, status("succeeded", 6))
+    result, asked = play(answers, "submit", "-", "--watch", input="{}")
+    assert result.exit_code == 0
+    assert "epochs: 6 of 6 trained" in result.stderr
+    assert len(asked) == 5
+
+
+@pytest.mark.parametrize("state", ["failed", "cancelled"])
+def test_watching_what_does_not_succeed_exits_1(play: Play, state: str) -> None:
+    result, _ = play([(200, status(state))], "watch", ID)
+    assert result.exit_code == 1
+    assert ("run 1: no memory" in result.stderr) == (state == "failed")
+
+
+def test_ctrl_c_leaves_the_experiment_running_and_says_so(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.time, "sleep", interrupt)
+    result, asked = play([(200, status("running", 1))], "watch", ID)
+    assert result.exit_code == 130
+    assert f"{ID} goes on without us" in result.stderr
+    assert {method for method, _, _ in asked} == {"GET"}
+
+
+def test_a_service_that_is_not_there_exits_3() -> None:
+    result = CliRunner().invoke(cli.main, ["--url", "http://127.0.0.1:1", "list"])
+    assert result.exit_code == 3
+    assert "HUBEL_URL" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["status", "../../x"], ["figure", ID, "x/y", "-o", "a.svg"], ["figure", ID, "x", "-o", "a"],
+     ["submit", "/no/such/file"], ["results", ID, "--format", "xml"], ["nonsense"]],
+)  # fmt: skip
+def test_wrong_usage_exits_2_without_asking(play: Play, arguments: list[str]) -> None:
+    result, asked = play([(200, {})], *arguments)
+    assert (result.exit_code, asked) == (2, [])
+
+
+SUMMARY = {
+    "id": ID, "name": "[bold]demo", "score": "s", "interval": "t",
+    "points": [
+        {"variant": "blur", "point": {"deficit.end": 4}, "n": 2, "runs": 3, "mean": 0.925,
+         "interval": [0.9, 0.95], "drop": {"mean": 0.02}},
+        {"variant": None, "point": {"deficit.end": [1]}, "n": 0, "runs": 3, "mean": None,
+         "interval": None, "drop": None},
+    ],
+}  # fmt: skip
+
+
+def test_results_come_as_a_table_as_json_and_as_csv(play: Play) -> None:
+    table, _ = play([(200, SUMMARY)], "results", ID)
+    assert all(word in table.stdout for word in ("[bold]demo", "92.50 %", "90.00 to", "2 of 3"))
+    as_json, _ = play([(200, SUMMARY)], "results", ID, "--format", "json")
+    assert json.loads(as_json.stdout) == SUMMARY
+    as_csv, _ = play([(200, SUMMARY)], "results", ID, "--format", "csv")
+    assert as_csv.stdout.splitlines()[:2] == [
+        "variant,deficit.end,n,runs,mean,low,high,drop",
+        "blur,4,2,3,0.925,0.9,0.95,0.02",
+    ]
+
+
+def test_a_figure_is_saved_in_the_form_that_its_name_says(play: Play, tmp_path: Path) -> None:
+    target = tmp_path / "a.svg"
+    result, asked = play([(200, b"<svg/>")], "figure", ID, "fisher_trace", "-o", str(target))
+    assert result.exit_code == 0
+    assert target.read_bytes() == b"<svg/>"
+    assert asked[0][1] == f"/v1/experiments/{ID}/figures/fisher_trace?format=svg"
+
+
+def test_list_asks_for_pages_until_it_has_enough(play: Play) -> None:
+    page = {"experiments": [status("running", 1)], "next": "x", "next_page_token": "t"}
+    result, asked = play([(200, page)], "list", "-n", "2", "--tag", "lab:vision")
+    assert len(result.stdout.splitlines()) == 2
+    assert "\x1b" not in result.stdout
+    assert "page_token=t" in asked[1][1]
+    assert "tag=lab%3Avision" in asked[0][1]
+
+
+def test_cancel_says_what_was_cancelled(play: Play) -> None:
+    result, asked = play([(200, status("cancelled"))], "cancel", ID)
+    assert result.stdout == f"{ID} cancelled\n"
+    assert asked == [("POST", f"/v1/experiments/{ID}/cancel", b"")]

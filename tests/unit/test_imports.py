@@ -1,0 +1,37 @@
+"""What a process may carry: torch lives in the worker's child only."""
+
+import subprocess
+import sys
+
+import pytest
+
+TENSORS = {"torch", "torchvision", "safetensors"}
+
+
+def modules_after(statement: str) -> set[str]:
+    script = f"{statement}\nimport sys\nprint(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    return {name.split(".")[0] for name in done.stdout.split()}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import api.main; from shared.settings import Settings; api.main.create_app(Settings())",
+        "import worker.main",
+        "import deploy.local",
+    ],
+)
+def test_no_parent_process_imports_torch(statement: str) -> None:
+    assert modules_after(statement) & TENSORS == set()
+
+
+def test_the_command_line_needs_the_base_install_only() -> None:
+    found = modules_after("import api.cli")
+    assert found & {"pydantic", "fastapi", "celery", "minio", "numpy", "redis", "shared"} == set()
+
+
+def test_drawing_is_imported_when_something_is_drawn() -> None:
+    assert modules_after("import api.main") & {"altair", "vl_convert", "scipy", "pandas"} == set()
