@@ -64,4 +64,4 @@ def test_the_image_of_the_api_holds_no_torch() -> None:
 
 def test_no_image_runs_as_root() -> None:
     for name in ("api", "worker"):
-        assert re.search(r"^USER hubel$", (ROOT / f"deploy/{name}.Dockerfile").read_text(), re.M)
+        assert re.search(r"^USER 10001$", (ROOT / f"deploy/{name}.Dockerfile").read_text(), re.M)
