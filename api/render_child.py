@@ -2,16 +2,20 @@
 
 import base64
 import json
+import re
+import signal
 import sys
 from typing import Any
 
 import vl_convert
 
-# Longer data would be fetched by URL: a figure carries its own, and nothing else is read.
+# A figure carries its own data: nothing is fetched.
 _NO_URLS: list[str] = []
 
 
 def main() -> None:
+    # Ctrl-C reaches the whole group; this process ends when its input does.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     for line in sys.stdin:
         print(json.dumps(_answer(json.loads(line))), flush=True)
 
@@ -26,12 +30,22 @@ def _answer(request: dict[str, Any]) -> dict[str, str]:
 def _render(request: dict[str, Any]) -> bytes:
     if request["format"] == "svg":
         svg = vl_convert.vegalite_to_svg(request["spec"], allowed_base_urls=_NO_URLS)
-        return str(svg).encode()
+        return _renumbered(str(svg)).encode()
     return bytes(
         vl_convert.vegalite_to_png(
             request["spec"], scale=request["scale"], allowed_base_urls=_NO_URLS
         )
     )
+
+
+def _renumbered(svg: str) -> str:
+    """Vega counts clip paths over the life of a process; the same figure must be the same bytes."""
+    numbers: dict[str, int] = {}
+
+    def own(found: re.Match[str]) -> str:
+        return f"{found[1]}{numbers.setdefault(found[2], len(numbers))}{found[3]}"
+
+    return re.sub(r'(id="clip|url\(#clip)(\d+)("|\))', own, svg)
 
 
 if __name__ == "__main__":

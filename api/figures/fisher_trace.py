@@ -38,7 +38,8 @@ def build(results: Results) -> dict[str, Any]:
 
 
 def _why_empty(results: Results) -> str:
-    if not any(run.probes for run in results.plan.runs):
+    runs = results.plan.runs
+    if runs and not any(run.probes for run in runs):
         return "This experiment measures no Fisher trace: its spec has no 'fisher'"
     return "There is nothing to draw yet: no Fisher trace has been measured"
 

@@ -1,0 +1,92 @@
+"""Plans and results written out by hand, which the tests of tables, scores and figures read."""
+
+from shared.chain import Manifest
+from shared.plan import Epochs, Plan, RunPlan, Segment
+from shared.results import METRICS, Results
+
+EXPERIMENT = "ours"
+
+
+def time_of(epoch):
+    return f"2026-01-01T00:{epoch:02d}:00.000Z"
+
+
+def epoch_row(epoch, **values):
+    metrics = dict.fromkeys(METRICS, 0.5) | values
+    return {"epoch": epoch, "stimulus": [], **metrics}
+
+
+def manifest(start, end, experiment=EXPERIMENT, numerics="cpu"):
+    provenance = {"experiment": experiment, "numerics": numerics,
+                  "epoch_times": [time_of(e) for e in range(start + 1, end + 1)]}  # fmt: skip
+    return Manifest(key=f"state{end}", parent=f"state{start}", start=start, end=end,
+                    checkpoint="", metrics=f"{start}-{end}", provenance=provenance)  # fmt: skip
+
+
+def blob(one):
+    return [epoch_row(e, train_loss=float(e)) for e in range(one.start + 1, one.end + 1)]
+
+
+def segment(key, start, end, config=0):
+    return Segment(scope="", key=key, parent="", start=start, end=end, config=config,
+                   stretches=[], keys=[], stored=False)  # fmt: skip
+
+
+def run_plan(index, segments, epochs, seed=0, variant=None, config=0, **more):
+    values = {"point": {}, "windows": [], "probes": []} | more
+    return RunPlan(index=index, variant=variant, seed=seed, epochs=epochs, config=config,
+                   segments=segments, **values)  # fmt: skip
+
+
+def plan_of(segments, runs, probes=None, configs=()):
+    nothing = Epochs(alone=0, shared=0, stored=0, new=0, replayed=0)
+    return Plan(configs=list(configs), probes=probes or {}, segments=segments, runs=runs,
+                epochs=nothing, device_seconds=0)  # fmt: skip
+
+
+def results_of(plan, epochs, measured=None):
+    """`epochs`: segment key -> its rows, for the segments that are done."""
+    facts = {"numerics": "cpu", "reused": False}
+    done = {
+        key: [row | facts | {"time": time_of(row["epoch"])} for row in part]
+        for key, part in epochs.items()
+    }
+    found = measured or {}
+    return Results(plan, EXPERIMENT, lambda s: done.get(s.key), lambda *name: found.get(name))
+
+
+def measurement(epoch, trace, images=()):
+    layer = {"name": "0.conv", "trace": trace, "standard_error": 0.1, "parameters": 8}
+    return {
+        "probe": {"kind": "fisher", "estimator": "exact", "samples": 10, "split": "train",
+                  "stimulus": list(images)},
+        "key": f"k{epoch}",
+        "epoch": epoch,
+        "values": {"trace": trace, "standard_error": "NaN", "samples": 10, "estimator": "exact",
+                   "layers": [layer], "predictive_entropy": 0.2, "mean_confidence": 0.9},
+        "provenance": {"experiment": "theirs", "time": time_of(epoch), "numerics": "cpu"},
+    }  # fmt: skip
+
+
+def sweep(accuracies, missing=()):
+    """{(variant, removal epoch, seed): final accuracy} as runs of 6 epochs each."""
+    segments, runs, epochs = [], [], {}
+    for i, ((variant, end, seed), value) in enumerate(accuracies.items()):
+        window = {"name": "blur", "start": 0, "end": end, "resolution": 8}
+        segments.append(segment(f"s{i}", 0, 6, config=seed))
+        runs.append(run_plan(i, [i], 6, seed, variant, seed, point={"deficit.end": end},
+                             windows=[window]))  # fmt: skip
+        # The first of six epochs does not count; the five that do have `value` as their mean.
+        steps = [9.0, value - 0.02, value + 0.02, value - 0.01, value + 0.01, value]
+        part = [epoch_row(e + 1, test_accuracy=a) for e, a in enumerate(steps)]
+        if i not in missing:
+            epochs[f"s{i}"] = part
+    return results_of(plan_of(segments, runs), epochs)
+
+
+TABLE = {
+    (variant, end, seed): 0.9 - 0.01 * end * (variant == "blur") + 0.003 * seed * (end + 1)
+    for variant in ("blur", "flip")
+    for end in (0, 4, 5)
+    for seed in (0, 1, 2)
+}
