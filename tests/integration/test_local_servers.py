@@ -76,8 +76,7 @@ def test_children_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         "import pathlib, sys, time\n"
         "from deploy import servers\n"
         "from deploy.processes import Child\n"
-        "from shared.errors import StoreUnavailable
-from shared.settings import Settings\n"
+        "from shared.settings import Settings\n"
         "place = servers.Ports.free(), servers.Credentials.random()\n"
         "settings = Settings(**servers.settings_for(*place))\n"
         "folder = pathlib.Path(sys.argv[1])\n"
