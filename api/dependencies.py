@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Header, Path, Query, Request
 
 from api.readiness import Readiness
+from api.renderer import Renderer
 from api.service import Service
 from shared import names
 from shared.errors import BadRequest, Fault, Invalid
@@ -24,6 +25,11 @@ def _service(request: Request) -> Service:
 
 def _readiness(request: Request) -> Readiness:
     found: Readiness = request.app.state.readiness
+    return found
+
+
+def _renderer(request: Request) -> Renderer:
+    found: Renderer = request.app.state.renderer
     return found
 
 
@@ -82,6 +88,7 @@ def _tags(
 
 ServiceIn = Annotated[Service, Depends(_service)]
 ReadinessIn = Annotated[Readiness, Depends(_readiness)]
+RendererIn = Annotated[Renderer, Depends(_renderer)]
 SettingsIn = Annotated[Settings, Depends(_settings)]
 RecordsIn = Annotated[Records, Depends(_records)]
 RawBody = Annotated[bytes, Depends(_raw_body)]

@@ -12,6 +12,7 @@ from api import errors, openapi
 from api.limits import BodyLimit
 from api.readiness import Readiness
 from api.reconcile import Reconciler
+from api.renderer import Renderer
 from api.request_id import RequestId
 from api.routers import catalog, datasets, experiments, health, results
 from api.service import Service
@@ -29,6 +30,7 @@ def create_app(settings: Settings) -> FastAPI:
     """Answers without a store too, with 503, until the store is there."""
     store, live = Storage(settings), Live(settings)
     service = Service(Records(store), live, Sender(make_app(settings)), settings)
+    renderer = Renderer()
     readiness, reconciler = Readiness(store, live), Reconciler(service)
 
     @asynccontextmanager
@@ -38,6 +40,7 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         readiness.stop()
         reconciler.stop()
+        renderer.close()
 
     app = FastAPI(
         title="Hubel",
@@ -51,6 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
         responses=errors.responses(),
     )
     app.state.service, app.state.readiness = service, readiness
+    app.state.renderer = renderer
     for module in (experiments, results, datasets, catalog, health):
         app.include_router(module.router)
     errors.install(app)

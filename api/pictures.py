@@ -3,6 +3,7 @@
 import json
 from typing import Any, Literal
 
+from api.renderer import CONTENT_TYPES, Renderer
 from shared.errors import HubelError
 
 Format = Literal["json", "vegalite", "svg", "png"]
@@ -10,29 +11,23 @@ Format = Literal["json", "vegalite", "svg", "png"]
 TYPES: dict[str, str] = {
     "json": "application/json",
     "vegalite": "application/vnd.vegalite.v6+json",
-    "svg": "image/svg+xml",
-    "png": "image/png",
+    **CONTENT_TYPES,
 }
 CONTENT: dict[str, Any] = {"content": {kind: {} for kind in TYPES.values()}}
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-PNG_SCALE = 2
 
 
 class NotAcceptable(HubelError):
     status, code, title = 406, "not-acceptable", "Not acceptable"
 
 
-def render(figure: dict[str, Any], format: str) -> bytes:
+def render(figure: dict[str, Any], format: str, renderer: Renderer) -> bytes:
     """`figure` is what a builder in `api.figures` gives."""
     if format == "json":
         return _json({"title": figure["title"], "data": figure["data"]})
     if format == "vegalite":
         return _json(figure["vegalite"])
-    import vl_convert  # 0.2 s and a JavaScript engine: not when the API starts
-
-    if format == "svg":
-        return str(vl_convert.vegalite_to_svg(figure["vegalite"])).encode()
-    return bytes(vl_convert.vegalite_to_png(figure["vegalite"], scale=PNG_SCALE))
+    return renderer.render(figure["vegalite"], format)
 
 
 def accepted(header: str) -> Format:

@@ -16,6 +16,7 @@ from api.dependencies import (
     PageSize,
     PageToken,
     RecordsIn,
+    RendererIn,
     ServiceIn,
     SettingsIn,
 )
@@ -204,6 +205,7 @@ def figure(
     name: str,
     request: Request,
     service: ServiceIn,
+    renderer: RendererIn,
     format: Annotated[
         pictures.Format | None, Query(description="Without it, what Accept prefers.")
     ] = None,
@@ -214,7 +216,7 @@ def figure(
     chosen = format or pictures.accepted(request.headers.get("accept", "*/*"))
     made = FIGURES[name](_results(service, id)[1])
     headers = {"Vary": "Accept", "Content-Security-Policy": pictures.POLICY}
-    return Response(pictures.render(made, chosen), 200, headers, pictures.TYPES[chosen])
+    return Response(pictures.render(made, chosen, renderer), 200, headers, pictures.TYPES[chosen])
 
 
 @router.get(

@@ -1,0 +1,296 @@
+"""An experiment over HTTP, from the POST to its numbers, figures and checkpoints."""
+
+import csv
+import hashlib
+import io
+import json
+import secrets
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from serving import serving
+
+from api import cli
+
+SPEC = {
+    "name": "small [one]",
+    "dataset": {"name": "gratings", "train_samples": 128, "test_samples": 64},
+    "model": {"name": "all_cnn", "width": 0.05},
+    "training": {"epochs_after_deficit": 2, "batch_size": 64, "augmentation": {"shift": 2}},
+    "deficit": {"name": "blur", "resolution": 4, "end": 0},
+    "sweep": {"deficit.end": [0, 2]},
+    "seeds": [0, 1],
+    "fisher": {"every": 2, "samples": 16},
+    "tags": {"lab": "vision"},
+}
+
+
+@pytest.fixture
+def http(lab: Any) -> Iterator[httpx.Client]:
+    """The app beside the lab's own parts: one store, one Redis."""
+    with (
+        serving(lab.settings) as url,
+        httpx.Client(base_url=url, timeout=60, trust_env=False) as client,
+    ):
+        deadline = time.monotonic() + 30
+        while client.get("/readyz").status_code != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield client
+
+
+def ended(http: httpx.Client, id: str) -> dict[str, Any]:
+    deadline = time.monotonic() + 120
+    while True:
+        found = http.get(f"/v1/experiments/{id}").json()
+        if found["state"] in ("succeeded", "failed", "cancelled"):
+            # The lab's reconcile loop wrote the end; the app's view of segments is a second old.
+            time.sleep(1.1)
+            return dict(found)
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+
+
+def all_pages(http: httpx.Client, path: str, **parameters: Any) -> list[dict[str, Any]]:
+    answer = http.get(path, params=parameters)
+    found: list[dict[str, Any]] = answer.raise_for_status().json()
+    while "next" in answer.links:
+        answer = http.get(answer.links["next"]["url"]).raise_for_status()
+        assert len(answer.json()) <= parameters["page_size"]
+        found += answer.json()
+    return found
+
+
+def test_an_experiment_from_its_post_to_its_figures(lab: Any, http: httpx.Client) -> None:
+    lab.start_worker()
+    answer = http.post("/v1/experiments", json=SPEC)
+    assert answer.status_code == 202
+    body = answer.json()
+    path = answer.headers["location"]
+    assert path == f"/v1/experiments/{body['id']}" == body["links"]["self"]
+    assert int(answer.headers["retry-after"]) > 0
+    assert body["spec"]["training"]["optimizer"]["name"] == "sgd"
+    assert http.get(body["links"]["spec"]).json() == body["spec"]
+
+    final = ended(http, body["id"])
+    assert final["state"] == "succeeded", (final, lab.lines[-30:])
+    runs = http.get(f"{path}/runs").json()
+    assert [run["state"] for run in runs["runs"]] == ["succeeded"] * 4
+    assert all(0 <= run["score"] <= 1 for run in runs["runs"])
+    assert runs["next"] is None
+
+    rows = http.get(f"{path}/metrics").json()
+    assert len(rows) == 2 * (2 + 4) * 5
+    assert set(rows[0]) >= {"time", "run", "seed", "deficit.end", "metric", "epoch", "value"}
+    assert all_pages(http, f"{path}/metrics", page_size=7) == rows
+    assert all_pages(http, f"{path}/metrics", page_size=7, run=[1, 3]) == [
+        row for row in rows if row["run"] in (1, 3)
+    ]
+    wide = http.get(f"{path}/metrics", params={"shape": "wide", "metric": "test_accuracy"}).json()
+    assert len(wide) == 12
+    text = http.get(f"{path}/metrics", params={"format": "csv"})
+    assert text.headers["content-type"].startswith("text/csv")
+    read = list(csv.DictReader(io.StringIO(text.text)))
+    assert [float(row["value"]) for row in read] == [row["value"] for row in rows]
+
+    since = rows[-1]["time"]
+    late = http.get(f"{path}/metrics", params={"from": since}).json()
+    assert late == [row for row in rows if row["time"] >= since]
+    spread = http.get(f"{path}/metrics", params={"time": "experiment"}).json()
+    assert all(final["created"] <= row["time"] <= final["finished"] for row in spread)
+
+    traces = http.get(f"{path}/fisher").json()
+    assert len(traces) == 2 * (2 + 3)
+    assert all_pages(http, f"{path}/fisher", page_size=3) == traces
+    flat = http.get(f"{path}/fisher", params={"shape": "rows"}).json()
+    assert sum(row["layer"] == "total" for row in flat) == len(traces)
+
+    points = http.get(f"{path}/summary").json()["points"]
+    assert [point["n"] for point in points] == [2, 2]
+
+    for name in ("critical_period", "fisher_trace"):
+        figure = http.get(f"{path}/figures/{name}")
+        assert figure.json()["data"]
+        vegalite = http.get(f"{path}/figures/{name}?format=vegalite")
+        assert vegalite.json()["$schema"].startswith("https://vega.github.io/schema/vega-lite/")
+        svg = http.get(f"{path}/figures/{name}", headers={"Accept": "image/svg+xml"})
+        assert svg.content.startswith(b"<svg")
+        png = http.get(f"{path}/figures/{name}", headers={"Accept": "image/png,*/*;q=0.1"})
+        assert png.content.startswith(b"\x89PNG")
+    pdf = http.get(f"{path}/figures/critical_period", headers={"Accept": "application/pdf"})
+    assert pdf.status_code == 406
+
+    kept = http.get(f"{path}/checkpoints", params={"page_size": 200}).json()["checkpoints"]
+    assert {run for one in kept for run in one["runs"]} == {0, 1, 2, 3}
+    one = http.get(kept[0]["links"]["self"]).json()
+    data = httpx.get(one["link"], trust_env=False).raise_for_status().content
+    assert (len(data), hashlib.sha256(data).hexdigest()) == (one["bytes"], one["sha256"])
+    assert one["expires"] > rows[-1]["time"]
+
+    assert http.post(f"{path}/cancel").status_code == 409
+    again = http.post("/v1/experiments?dry_run=true", json=SPEC).json()
+    assert again["certain"]
+    assert again["plan"]["epochs"]["new"] == 0
+
+
+def test_the_command_line_follows_an_experiment(
+    lab: Any, http: httpx.Client, tmp_path: Any
+) -> None:
+    lab.start_worker()
+    env = {"HUBEL_URL": str(http.base_url)}
+    spec = json.dumps(SPEC | {"reuse": False, "seeds": [3], "sweep": {}})
+    done = CliRunner().invoke(cli.main, ["submit", "-", "--watch"], input=spec, env=env)
+    assert done.exit_code == 0, done.output
+    id = done.stdout.strip()
+    table = CliRunner().invoke(cli.main, ["results", id], env=env)
+    assert "small [one]" in table.stdout
+    listed = CliRunner().invoke(cli.main, ["list", "--tag", "lab:vision"], env=env)
+    assert listed.stdout.startswith(id)
+    target = str(tmp_path / "figure.png")
+    drawn = CliRunner().invoke(cli.main, ["figure", id, "fisher_trace", "-o", target], env=env)
+    assert drawn.exit_code == 0, drawn.output
+    kept = http.get(f"/v1/experiments/{id}/checkpoints").json()["checkpoints"]
+    assert all(http.get(one["links"]["self"]).status_code == 200 for one in kept)
+
+
+def test_a_key_gives_the_first_answer_again_and_refuses_another_body(http: httpx.Client) -> None:
+    key = {"Idempotency-Key": secrets.token_hex(8)}
+    first = http.post("/v1/experiments", json=SPEC, headers=key)
+    second = http.post("/v1/experiments", json=SPEC, headers=key)
+    assert (first.status_code, second.status_code) == (202, 202)
+    assert first.json()["id"] == second.json()["id"]
+    assert second.headers["idempotent-replayed"] == "true"
+    other = http.post("/v1/experiments", json=SPEC | {"seeds": [9]}, headers=key)
+    assert other.status_code == 422
+    assert len(http.get("/v1/experiments").json()["experiments"]) == 1
+
+
+def test_lists_are_paged_newest_first_and_tokens_belong_to_their_filters(
+    http: httpx.Client,
+) -> None:
+    ids = []
+    for seed in range(5):
+        spec = SPEC | {"seeds": [seed], "tags": {"odd": str(seed % 2)}}
+        ids.append(http.post("/v1/experiments", json=spec).json()["id"])
+        time.sleep(0.002)  # ids sort by milliseconds
+    found, path = [], "/v1/experiments?page_size=2"
+    while path:
+        page = http.get(path).json()
+        assert len(page["experiments"]) <= 2
+        found += [one["id"] for one in page["experiments"]]
+        path = page["next"]
+    assert found == ids[::-1]
+    odd = http.get("/v1/experiments", params={"tag": "odd:1"}).json()["experiments"]
+    assert [one["id"] for one in odd] == [ids[3], ids[1]]
+    token = http.get("/v1/experiments?page_size=2").json()["next_page_token"]
+    changed = http.get("/v1/experiments", params={"page_token": token, "tag": "odd:1"})
+    assert changed.status_code == 400
+    assert len(http.get("/v1/experiments?page_size=100000").json()["experiments"]) == 5
+    for id in ids[:2]:
+        for _ in range(2):
+            assert http.post(f"/v1/experiments/{id}/cancel").json()["state"] == "cancelled"
+    gone = http.get("/v1/experiments?state=cancelled").json()["experiments"]
+    assert [one["id"] for one in gone] == [ids[1], ids[0]]
+
+
+def npz(**changes: Any) -> bytes:
+    rng = np.random.default_rng(0)
+    arrays = {
+        "train_images": rng.integers(0, 256, (40, 8, 8, 3), np.uint8),
+        "train_labels": np.arange(40) % 4,
+        "test_images": rng.integers(0, 256, (12, 8, 8, 3), np.uint8),
+        "test_labels": np.arange(12) % 4,
+    } | changes
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    return file.getvalue()
+
+
+def test_a_data_set_is_put_used_and_deleted(http: httpx.Client) -> None:
+    put = http.put("/v1/datasets/mine", content=npz())
+    assert put.status_code == 201, put.text
+    assert (put.json()["shape"], put.json()["classes"]) == ([8, 8, 3], 4)
+    assert http.put("/v1/datasets/mine", content=npz()).status_code == 200
+    assert http.get("/v1/datasets/mine").json()["digest"] == put.json()["digest"]
+    names = [one["name"] for one in http.get("/v1/datasets").json()["datasets"]]
+    assert names[-1] == "mine"
+    assert "cifar10" in names
+
+    spec = {"dataset": {"name": "mine"}, "model": {"name": "mlp", "width": 0.01},
+            "training": {"epochs": 1, "augmentation": {"shift": 0}}}  # fmt: skip
+    answer = http.post("/v1/experiments", json=spec)
+    assert answer.status_code == 202, answer.text
+    used = http.delete("/v1/datasets/mine")
+    assert used.status_code == 409
+    assert answer.json()["id"] in used.json()["detail"]
+    http.post(answer.json()["links"]["cancel"])
+    assert http.delete("/v1/datasets/mine").status_code == 204
+    assert http.get("/v1/datasets/mine").status_code == 404
+    assert "mine" not in http.get("/v1/datasets").text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"no zip", npz()[:-100], npz(train_labels=np.zeros(40)), npz(train_labels=np.arange(39)),
+     npz(test_images=np.array([{"a": 1}], dtype=object))],
+)  # fmt: skip
+def test_a_bad_upload_is_a_problem_and_leaves_nothing(http: httpx.Client, body: bytes) -> None:
+    answer = http.put("/v1/datasets/mine", content=body)
+    assert 400 <= answer.status_code < 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert http.get("/v1/datasets/mine").status_code == 404
+
+
+def test_an_upload_that_is_refused_early_is_still_answered(http: httpx.Client) -> None:
+    # The client is in the middle of sending when it is told.
+    answer = http.put("/v1/datasets/cifar10", content=b"x" * (50 << 20))
+    assert answer.status_code == 409
+
+
+def test_the_catalog_is_told_by_the_spec(http: httpx.Client) -> None:
+    models = http.get("/v1/models").json()["models"]
+    assert [model["name"] for model in models] == ["all_cnn", "resnet18", "mlp"]
+    [width] = models[0]["parameters"]
+    assert (width["default"], width["exclusiveMinimum"], width["maximum"]) == (1.0, 0, 8)
+    deficits = http.get("/v1/deficits").json()["deficits"]
+    assert "blur" in [deficit["name"] for deficit in deficits]
+    assert all(deficit["description"] for deficit in deficits)
+    estimators = http.get("/v1/estimators").json()["estimators"]
+    assert all(estimator["description"] for estimator in estimators)
+    for name in ("optimizers", "schedules"):
+        assert len(http.get(f"/v1/{name}").json()[name]) == 2
+
+
+def test_without_redis_the_service_is_degraded_and_without_a_store_it_says_503(
+    servers_factory: Any,
+) -> None:
+    servers = servers_factory()
+    with (
+        serving(servers.settings) as url,
+        httpx.Client(base_url=url, timeout=60, trust_env=False) as http,
+    ):
+        while http.get("/readyz").status_code != 200:
+            time.sleep(0.05)
+        assert http.get("/readyz").json() == {"status": "ready", "errors": []}
+        servers.redis.kill()
+        assert http.get("/readyz").json()["status"] == "degraded"
+        accepted = http.post("/v1/experiments", json=SPEC)
+        assert accepted.status_code == 202
+        assert http.get(accepted.headers["location"]).json()["state"] in ("preparing", "queued")
+        servers.store.kill()
+        began = time.monotonic()
+        refused = http.post("/v1/experiments", json=SPEC)
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) > 0
+        assert time.monotonic() - began < 20
+        time.sleep(1.1)
+        not_ready = http.get("/readyz")
+        assert not_ready.status_code == 503
+        pointers = {fault["pointer"] for fault in not_ready.json()["errors"]}
+        assert pointers == {"/store", "/redis"}
+        assert http.get("/healthz").status_code == 200
