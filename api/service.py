@@ -178,8 +178,7 @@ class Service:
         if experiment.plan is None:
             return {"state": ended or "preparing", "progress": None, "time_left_seconds": None,
                     "failures": (experiment.outcome or {}).get("failures", [])}  # fmt: skip
-        tracker = self.tracker(experiment.id)
-        tracker.refresh(self.records)
+        tracker = self._followed(experiment.id, ended)
         running = {} if ended else tracker.running(self.live)
         states = tracker.run_states(ended, set(running))
         failures = (experiment.outcome or {}).get("failures") or tracker.failures()
@@ -224,15 +223,21 @@ class Service:
         experiment = self.experiment(id)
         if experiment.plan is None:
             return []
-        tracker = self.tracker(id)
-        tracker.refresh(self.records)
         ended = experiment.outcome["state"] if experiment.outcome else None
+        tracker = self._followed(id, ended)
         return tracker.run_states(ended, set(tracker.running(self.live)))
 
     def done_segments(self, id: str) -> set[int]:
+        return set(self._followed(id, self.outcome(id)).done)
+
+    def _followed(self, id: str, ended: Any) -> Tracker:
+        """The tracker, up to date to a second; with nothing left out once there is an outcome."""
         tracker = self.tracker(id)
-        tracker.refresh(self.records)
-        return set(tracker.done)
+        if ended is None:
+            tracker.refresh(self.records)
+        elif not tracker.finished():
+            tracker.refresh(self.records, at_most_every=0)
+        return tracker
 
     # --- cancel, list ---
 

@@ -109,7 +109,8 @@ class Live:
     def count_epoch(self, experiment: str) -> None:
         """One epoch was trained for this experiment, whatever becomes of it."""
         key = f"hubel:epochs:{experiment}"
-        self._try(lambda: self._redis.pipeline().incr(key).expire(key, 30 * 86_400).execute(), None)
+        self._try(lambda: self._redis.incr(key), 0)
+        self._try(lambda: self._redis.expire(key, 30 * 86_400), False)
 
     def counted_epochs(self, experiment: str) -> int | None:
         found = self._try(lambda: self._redis.get(f"hubel:epochs:{experiment}"), None)

@@ -5,7 +5,7 @@ from typing import Any
 
 
 def storable(value: Any) -> Any:
-    """`value` with every non-finite float as "NaN", "Infinity" or "-Infinity" (float() reads them)."""
+    """`value` with non-finite floats as "NaN", "Infinity", "-Infinity": words that float() reads."""
     if isinstance(value, dict):
         return {key: storable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

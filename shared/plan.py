@@ -2,6 +2,7 @@
 what it costs."""
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 from pydantic import BaseModel
@@ -104,7 +105,7 @@ def cut_states(paths: list[Path]) -> set[str]:
         cuts.update(path.keys[grid::grid])
         cuts.update(path.keys[e] for e in path.checkpoints if e <= path.epochs)
         cuts.update(path.keys[stretch.end] for stretch in path.stretches)
-        for key, following in zip(path.keys, path.keys[1:], strict=False):
+        for key, following in pairwise(path.keys):
             if after.setdefault(key, following) != following:
                 cuts.add(key)
     return cuts
@@ -163,8 +164,7 @@ class _Planner:
         spans = [(m.start, m.end, True) for m in there]
         reached = spans[-1][1] if spans else 0
         ends = [e for e in range(reached + 1, path.epochs + 1) if path.keys[e] in self.cuts]
-        starts = [reached, *ends]
-        spans += [(a, b, False) for a, b in zip(starts, ends, strict=False)]
+        spans += [(a, b, False) for a, b in pairwise([reached, *ends])]
         names = [self._segment(path, scope, *span) for span in spans]
         self._attach_probes(path, scope, names)
         return names
@@ -204,7 +204,9 @@ class _Planner:
         chains = {key for s in segments if s.stored for key in s.keys}
         inside = self._covered(segments, chains)
         replays = sum(s.replay_end(s.probes) - s.start for s in segments if s.stored)
-        again = sum(key in chains or key in inside for s in segments if not s.stored for key in s.keys)
+        again = sum(
+            key in chains or key in inside for s in segments if not s.stored for key in s.keys
+        )
         stored = len(chains & shared | inside)
         return Epochs(
             alone=alone,

@@ -44,9 +44,7 @@ def current(stretches: list[Stretch], epoch: int) -> Stimulus:
     return next(s.stimulus for s in stretches if s.start <= shown < s.end)
 
 
-def _stimuli(
-    fisher: Fisher, run: RunSpec, stretches: list[Stretch], epoch: int
-) -> list[Stimulus]:
+def _stimuli(fisher: Fisher, run: RunSpec, stretches: list[Stretch], epoch: int) -> list[Stimulus]:
     deficits: Stimulus = []
     for window in run.windows:
         if window.stimulus() not in deficits:

@@ -4,6 +4,7 @@ of the state it is then in. This file is where a key is computed."""
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import rfc8785
@@ -56,7 +57,7 @@ def timeline(run: RunSpec) -> list[Stretch]:
             stimulus=[w.stimulus() for w in windows if start in w.epochs],
             restart=max((r for r in restarts if r <= start), default=0),
         )
-        for start, end in zip(cuts, cuts[1:], strict=False)
+        for start, end in pairwise(cuts)
     ]
 
 

@@ -256,12 +256,14 @@ class RunSpec(Part):
         if self.deficit is not None and self.deficits:
             raise ValueError("give 'deficit' or 'deficits', not both")
         if self.total_epochs < 1:
-            raise ValueError("the run has no epochs: no deficit window and 'epochs_after_deficit' 0")
+            raise ValueError(
+                "the run has no epochs: no deficit window and 'epochs_after_deficit' 0"
+            )
         for i, window in enumerate(self.windows):
             if window.epochs.stop > self.total_epochs:
                 raise ValueError(
-                    f"the {window.name} window [{window.start}, {window.epochs.stop}) ends after the"
-                    f" run's {self.total_epochs} epochs"
+                    f"the {window.name} window [{window.start}, {window.epochs.stop}) ends after"
+                    f" the run's {self.total_epochs} epochs"
                 )
             for other in self.windows[:i]:
                 both = range(

@@ -1,11 +1,12 @@
 """Units of work as Redis and the store name them, and how often each was tried."""
 
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from shared import names
-from shared.errors import NotFound
+from shared.errors import NotFound, StoreUnavailable
 from shared.plan import Segment
 from shared.storage import Storage
 
@@ -48,10 +49,8 @@ class Attempts:
 
     def forget(self, name: str) -> None:
         """This one was nobody's fault."""
-        try:
+        with contextlib.suppress(StoreUnavailable):  # then one try too many is counted
             self.store.remove(name)
-        except Exception:  # noqa: BLE001, S110 - the store may be away; one try too many is counted
-            pass
 
     def last_reason(self) -> str:
         for name in reversed(self._names()):

@@ -25,8 +25,7 @@ def main() -> None:
     signals.worker_process_init.connect(lambda **_: die_with_parent(), weak=False)
     signals.worker_shutting_down.connect(lambda **_: stopping.set(), weak=False)
     app.worker_main(
-        ["worker", "--queues", QUEUE, "--loglevel", settings.log_level.upper()]
-        + ["--without-gossip", "--without-mingle", *sys.argv[1:]]
+        ["worker", "--queues", QUEUE, "--without-gossip", "--without-mingle", *sys.argv[1:]]
     )
 
 

@@ -194,5 +194,3 @@ def register(app: Celery, settings: Settings, stopping: Any) -> None:
     @app.task(name=PREPARE)
     def prepare(experiment: str, dataset: str) -> None:
         crew().prepare(experiment, dataset)
-
-

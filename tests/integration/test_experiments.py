@@ -98,7 +98,7 @@ def test_a_second_experiment_trains_only_what_is_new(lab):
     wider = body(sweep={"deficit.end": [0, 2, 4, 6]})
     plan = lab.service.dry_run(ExperimentSpec.model_validate(wider))
     assert (plan.epochs.new, plan.epochs.replayed) == (4, 0)
-    id = submit(lab, **{"sweep": wider["sweep"]})
+    id = submit(lab, sweep=wider["sweep"])
     lab.wait(id)
     assert lab.service.experiment(id).outcome["epochs"]["trained"] == 4
     assert lab.service.live.counted_epochs(id) == 4
@@ -279,9 +279,7 @@ def test_an_idempotency_key_gives_the_first_answer_again(lab):
     again, made_again = lab.service.accept(spec, idempotency_key="abc")
     assert (first.id, made, made_again) == (again.id, True, False)
     with pytest.raises(Invalid, match="another body"):
-        lab.service.accept(
-            ExperimentSpec.model_validate(body(seeds=[5])), idempotency_key="abc"
-        )
+        lab.service.accept(ExperimentSpec.model_validate(body(seeds=[5])), idempotency_key="abc")
     assert len(list(lab.service.store.names(names.INDEX))) == 1
 
 

@@ -77,8 +77,13 @@ def paths(spec_body) -> list[Path]:
             kept = spec.checkpoints
             out.append(
                 Path(
-                    variant=point.variant, point=point.values, seed=seed, config=settings,
-                    stretches=stretches, windows=[], keys=keys(settings, stretches),
+                    variant=point.variant,
+                    point=point.values,
+                    seed=seed,
+                    config=settings,
+                    stretches=stretches,
+                    windows=[],
+                    keys=keys(settings, stretches),
                     probes=[(e, p, probe.name(p)) for e, p in asked],
                     checkpoints=kept.epochs if kept else [],
                 )  # fmt: skip
@@ -245,8 +250,8 @@ def assert_whole(path, made, run):
         assert segment.start == reached
         assert segment.parent == path.keys[segment.start]
         assert segment.keys == path.keys[segment.start + 1 : segment.end + 1]
-        assert [s.start for s in segment.stretches][0] == segment.start
-        assert [s.end for s in segment.stretches][-1] == segment.end
+        assert segment.stretches[0].start == segment.start
+        assert segment.stretches[-1].end == segment.end
         reached = segment.end
     assert reached == path.epochs
 

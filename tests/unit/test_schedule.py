@@ -1,5 +1,7 @@
 """Keys and timelines: what is named, and that nothing else is."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,9 +79,7 @@ def test_two_removals_share_the_keys_up_to_the_earlier_one():
 
 def test_a_restart_shares_the_keys_up_to_the_removal():
     plain = keys_of(run_spec())
-    restarted = keys_of(
-        run_spec(training={"epochs": 30, "learning_rate_restart": "at_removal"})
-    )
+    restarted = keys_of(run_spec(training={"epochs": 30, "learning_rate_restart": "at_removal"}))
     assert plain[:11] == restarted[:11]
     assert not set(plain[11:]) & set(restarted[11:])
 
@@ -105,7 +105,7 @@ def test_keys_do_not_depend_on_where_the_timeline_is_cut(cuts):
     edges = sorted({0, 30, *(s.start for s in whole), *cuts})
     pieces = [
         next(s for s in whole if s.start <= a < s.end).model_copy(update={"start": a, "end": b})
-        for a, b in zip(edges, edges[1:], strict=False)
+        for a, b in pairwise(edges)
     ]
     assert keys(config(run, FACTS, 0), pieces) == keys_of(run)
 
