@@ -5,7 +5,7 @@ from typing import Any
 
 
 def storable(value: Any) -> Any:
-    """`value` with non-finite floats as "NaN", "Infinity", "-Infinity": words that float() reads."""
+    """`value` with floats that are not finite as words that float() reads: "NaN", "Infinity"."""
     if isinstance(value, dict):
         return {key: storable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

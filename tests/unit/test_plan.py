@@ -86,7 +86,7 @@ def paths(spec_body) -> list[Path]:
                     keys=keys(settings, stretches),
                     probes=[(e, p, probe.name(p)) for e, p in asked],
                     checkpoints=kept.epochs if kept else [],
-                )  # fmt: skip
+                )
             )
     return out
 
