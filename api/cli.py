@@ -1,8 +1,5 @@
 """The command line: an HTTP client and nothing more. Needs click, httpx and rich only."""
 
-import contextlib
-import csv
-import io
 import json
 import sys
 import time
@@ -14,7 +11,8 @@ import click
 import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
-from rich.table import Table
+
+from api import words
 
 OK, ENDED_BADLY, REFUSED, UNREACHABLE = 0, 1, 2, 3
 ENDED = ("succeeded", "failed", "cancelled")
@@ -97,11 +95,11 @@ def submit(service: Service, file: Any, watching: bool, dry_run: bool, key: str 
     answer = service.post("/v1/experiments", content=body, headers=headers, params=parameters)
     found = answer.json()
     if dry_run:
-        click.echo(_plan_words(found["plan"], found["certain"]))
+        click.echo(words.plan(found["plan"], found["certain"]))
         return
     click.echo(found["id"])
     if found.get("plan"):
-        click.echo(_plan_words(found["plan"], True), err=True)
+        click.echo(words.plan(found["plan"], True), err=True)
     if watching:
         _watch(service, found["id"])
 
@@ -113,7 +111,7 @@ def submit(service: Service, file: Any, watching: bool, dry_run: bool, key: str 
 def status(service: Service, id: str, as_json: bool) -> None:
     """Say how far an experiment is."""
     found = service.status(id)
-    click.echo(json.dumps(found, indent=2) if as_json else _status_words(found))
+    click.echo(json.dumps(found, indent=2) if as_json else words.status(found))
 
 
 @main.command()
@@ -135,9 +133,9 @@ def results(service: Service, id: str, format: str) -> None:
     if format == "json":
         click.echo(json.dumps(found, indent=2))
     elif format == "csv":
-        click.echo(_summary_csv(found), nl=False)
+        click.echo(words.summary_csv(found), nl=False)
     else:
-        Console(markup=False, highlight=False).print(_summary_table(found))
+        Console(markup=False, highlight=False).print(words.summary_table(found))
 
 
 @main.command()
@@ -181,9 +179,9 @@ def listing(
     """Experiments, newest first."""
     filters = {"state": state, "name": name, "tag": list(tag)}
     for found in _listed(service, count, filters):
-        done = _done(found)
+        done = words.epochs(found)
         click.echo(f"{found['id']}  {found['state']:<9}  {found['created']}  {done:>12}  "
-                   f"{_plain(found['name'])}")  # fmt: skip
+                   f"{words.plain(found['name'])}")  # fmt: skip
 
 
 def _listed(service: Service, count: int, filters: Json) -> Iterator[Json]:
@@ -209,7 +207,7 @@ def _watch(service: Service, id: str) -> None:
         click.echo(f"\n{id} goes on without us. See it again: hubel watch {id}; "
                    f"end it: hubel cancel {id}", err=True)  # fmt: skip
         sys.exit(130)
-    click.echo(_status_words(found), err=True)
+    click.echo(words.status(found), err=True)
     if found["state"] != "succeeded":
         sys.exit(ENDED_BADLY)
 
@@ -246,104 +244,8 @@ def _show(progress: Progress, bar: TaskID, found: Json) -> None:
         description=found["state"],
         completed=epochs.get("done", 0),
         total=epochs.get("planned"),
-        left="" if left is None or found["state"] in ENDED else f"{_duration(left)} left",
+        left="" if left is None or found["state"] in ENDED else f"{words.duration(left)} left",
     )
-
-
-# --- words ---
-
-
-def _status_words(found: Json) -> str:
-    lines = [f"{found['id']}  {found['state']}  {_plain(found['name'])}".rstrip()]
-    progress = found["progress"]
-    if progress:
-        epochs, runs = progress["epochs"], progress["runs"]
-        left = found.get("time_left_seconds")
-        rest = f", {_duration(left)} left" if left else ""
-        reused = f", {epochs['reused']} taken from the store" if epochs.get("reused") else ""
-        lines.append(f"epochs: {epochs['done']} of {epochs['planned']} trained{reused}{rest}")
-        failed = f", {runs['failed']} failed" if runs.get("failed") else ""
-        lines.append(f"runs: {runs.get('succeeded', 0)} of {runs['total']} done{failed}")
-    for failure in found.get("failures", [])[:10]:
-        run = "" if failure.get("run") is None else f"run {failure['run']}: "
-        lines.append(f"failed: {run}{_plain(failure['reason'])}")
-    return "\n".join(lines)
-
-
-def _plan_words(plan: Json, certain: bool) -> str:
-    epochs = plan["epochs"]
-    words = (
-        f"{plan['runs']} runs, {epochs['alone']} epochs alone, {epochs['shared']} after sharing, "
-        f"{epochs['stored']} stored already, {epochs['new']} new, {epochs['replayed']} replayed; "
-        f"about {_duration(plan['device_seconds'])} on the reference device"
-    )
-    return words if certain else f"{words} (before the data set is prepared: at most)"
-
-
-def _done(found: Json) -> str:
-    epochs = (found["progress"] or {}).get("epochs")
-    return f"{epochs['done']}/{epochs['planned']}" if epochs else "-"
-
-
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-
-
-def _plain(text: str) -> str:
-    """Nothing that a terminal would obey."""
-    return "".join(c if c.isprintable() else "�" for c in text)
-
-
-# --- the summary as a table ---
-
-
-def _paths(found: Json) -> list[str]:
-    return list(dict.fromkeys(path for point in found["points"] for path in point["point"]))
-
-
-def _summary_table(found: Json) -> Table:
-    paths = _paths(found)
-    table = Table(title=_plain(found["name"]) or None)
-    for column in ("variant", *paths):
-        table.add_column(_plain(column))
-    for column in ("final accuracy", "95 % interval", "seeds", "drop"):
-        table.add_column(column, justify="right")
-    for point in found["points"]:
-        place = [_cell(point["variant"]), *(_cell(point["point"].get(path)) for path in paths)]
-        seeds = f"{point['n']} of {point['runs']}"
-        drop = _percent((point["drop"] or {}).get("mean"))
-        table.add_row(*place, _percent(point["mean"]), _interval(point["interval"]), seeds, drop)
-    return table
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else _plain(value if isinstance(value, str) else json.dumps(value))
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f} %"
-
-
-def _interval(ends: list[float] | None) -> str:
-    return "-" if ends is None else f"{100 * ends[0]:.2f} to {100 * ends[1]:.2f} %"
-
-
-def _summary_csv(found: Json) -> str:
-    paths = _paths(found)
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["variant", *paths, "n", "runs", "mean", "low", "high", "drop"])
-    for point in found["points"]:
-        low, high = point["interval"] or (None, None)
-        place = [_cell(point["variant"]), *(_cell(point["point"].get(path)) for path in paths)]
-        drop = (point["drop"] or {}).get("mean")
-        writer.writerow([*place, point["n"], point["runs"], point["mean"], low, high, drop])
-    return text.getvalue()
 
 
 # --- answers ---
@@ -362,26 +264,12 @@ def _word(text: str) -> str:
 
 def _checked(response: httpx.Response) -> httpx.Response:
     if response.status_code >= 400:
-        _fail(_problem_words(response), REFUSED)
+        _fail(words.problem(response), REFUSED)
     return response
 
 
-def _problem_words(response: httpx.Response) -> str:
-    problem: Json = {}
-    with contextlib.suppress(ValueError):
-        problem = response.json()
-    if not isinstance(problem, dict) or "title" not in problem:
-        return f"The service answered {response.status_code} {response.reason_phrase}"
-    lines = [f"{problem['title']} ({response.status_code}): {problem.get('detail', '')}"]
-    for fault in problem.get("errors", []):
-        lines.append(f"  {fault.get('pointer') or '/'}  {fault.get('message')}")
-    if response.status_code >= 500:
-        lines.append(f"  request {problem.get('request_id')}")
-    return "\n".join(_plain(line) for line in lines)
-
-
-def _fail(words: str, status: int) -> NoReturn:
-    click.echo(words, err=True)
+def _fail(message: str, status: int) -> NoReturn:
+    click.echo(message, err=True)
     sys.exit(status)
 
 

@@ -10,11 +10,21 @@ from api.renderer import Renderer
 from api.service import Service
 from shared import names
 from shared.errors import BadRequest, Fault, Invalid
+from shared.plan import Epochs, Plan
 from shared.records import Records
+from shared.results import Results
 from shared.settings import Settings
 
 MAX_PAGE = 200
 DEFAULT_PAGE = 50
+_NOTHING = Plan(
+    configs=[],
+    probes={},
+    segments=[],
+    runs=[],
+    epochs=Epochs(alone=0, shared=0, stored=0, new=0, replayed=0),
+    device_seconds=0,
+)
 _KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 
@@ -49,6 +59,17 @@ def _experiment_id(id: Annotated[str, Path(description="24 hexadecimal digits.")
     """NotFound for what cannot be an id, before anything else is made of it."""
     names.experiment_object(id, "spec.json")
     return id
+
+
+def _results(
+    id: Annotated[str, Depends(_experiment_id)], service: Annotated[Service, Depends(_service)]
+) -> Results:
+    experiment = service.experiment(id)
+    name = experiment.spec.name
+    if experiment.plan is None:
+        return Results.read(_NOTHING, service.records, id, name)
+    done = service.done_segments(id)
+    return Results.read(experiment.plan, service.records, id, name, done)
 
 
 def _idempotency_key(
@@ -86,6 +107,8 @@ def _tags(
     return tags
 
 
+ResultsIn = Annotated[Results, Depends(_results)]
+"""What is there so far; while a data set is being prepared, nothing."""
 ServiceIn = Annotated[Service, Depends(_service)]
 ReadinessIn = Annotated[Readiness, Depends(_readiness)]
 RendererIn = Annotated[Renderer, Depends(_renderer)]

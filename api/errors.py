@@ -70,7 +70,7 @@ def problem(
         "detail": _short(detail),
         "instance": _short(scope.get("path", "")),
         "errors": [
-            {"pointer": _short(f.pointer), "code": f.code, "message": _short(f.message)}
+            {"pointer": _short(_pointer(f.pointer)), "code": f.code, "message": _short(f.message)}
             for f in faults[:MAX_FAULTS]
         ],
         "request_id": scope.get("state", {}).get("request_id", ""),
@@ -142,6 +142,11 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
         status: {"description": HTTPStatus(status).phrase, "content": content}
         for status in sorted({*statuses, 422, 500, 503})
     }
+
+
+def _pointer(text: str) -> str:
+    """The bare name of a parameter as a pointer."""
+    return text if text.startswith("/") or not text else f"/query/{text}"
 
 
 def _short(text: str) -> str:

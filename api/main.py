@@ -14,7 +14,7 @@ from api.readiness import Readiness
 from api.reconcile import Reconciler
 from api.renderer import Renderer
 from api.request_id import RequestId
-from api.routers import catalog, datasets, experiments, health, results
+from api.routers import catalog, checkpoints, datasets, experiments, health, results
 from api.service import Service
 from shared.live import Live
 from shared.queue import Sender, make_app
@@ -55,7 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.service, app.state.readiness = service, readiness
     app.state.renderer = renderer
-    for module in (experiments, results, datasets, catalog, health):
+    for module in (experiments, results, checkpoints, datasets, catalog, health):
         app.include_router(module.router)
     errors.install(app)
     openapi.install(app)

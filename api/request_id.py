@@ -5,6 +5,7 @@ import re
 import secrets
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import errors
@@ -41,6 +42,8 @@ class RequestId:
 
         try:
             await self.app(scope, receive, send_named)
+        except ClientDisconnect:
+            log.info("request %s: the client has gone", name)
         except Exception:
             log.exception("request %s failed", name)
             if started:  # too late for another answer: the connection breaks off

@@ -1,9 +1,7 @@
-"""What an experiment has found: runs, metrics, Fisher traces, figures, checkpoints."""
+"""What an experiment has found: runs, metrics, Fisher traces, figures."""
 
 import itertools
-import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -15,24 +13,22 @@ from api.dependencies import (
     Json,
     PageSize,
     PageToken,
-    RecordsIn,
     RendererIn,
+    ResultsIn,
     ServiceIn,
-    SettingsIn,
 )
 from api.errors import responses
 from api.figures import FIGURES
-from api.service import Experiment, Service
-from shared import names, numbers, rows, score
+from api.service import Experiment
+from shared import numbers, rows, score
 from shared.errors import NotFound
-from shared.plan import Epochs, Plan, RunPlan
+from shared.plan import RunPlan
 from shared.results import METRICS, Results, Row
 
 router = APIRouter(prefix="/v1", tags=["results"])
 
 ROWS = 10_000
 MAX_ROWS = 50_000
-KEY = re.compile(r"[0-9a-f]{64}")
 CSV: dict[str, Any] = {"content": {"text/csv": {}, "application/json": {}}}
 
 Metrics = Annotated[
@@ -46,29 +42,24 @@ RowCount = Annotated[
     int | None, Query(ge=0, description=f"Default {ROWS}; more than {MAX_ROWS} is {MAX_ROWS}.")
 ]
 Moment = Annotated[str | None, Query(max_length=40, description="RFC 3339, or ms since 1970.")]
-NOTHING = Plan(
-    configs=[],
-    probes={},
-    segments=[],
-    runs=[],
-    epochs=Epochs(alone=0, shared=0, stored=0, new=0, replayed=0),
-    device_seconds=0,
-)
 
 
 @router.get("/experiments/{id}/runs", operation_id="experiment_runs", responses=responses(400, 404))
 def runs(
-    id: ExperimentId, service: ServiceIn, page_size: PageSize, page_token: PageToken = None
+    id: ExperimentId,
+    service: ServiceIn,
+    results: ResultsIn,
+    page_size: PageSize,
+    page_token: PageToken = None,
 ) -> Json:
     """Each run: its place in the sweep, its state, and its final score once it has one."""
-    _, results = _results(service, id)
-    filters: Json = {"list": "runs", "id": id}
-    first = _count(page_token, filters)
     states = service.run_states(id)
-    shown = [_run(run, states[run.index], results) for run in results.plan.runs[first:][:page_size]]
-    more = first + page_size < len(results.plan.runs)
-    return _page("runs", shown, pages.token(first + page_size, filters) if more else None,
-                 f"/v1/experiments/{id}/runs", {"page_size": page_size})  # fmt: skip
+
+    def show(run: RunPlan) -> Json:
+        return _run(run, states[run.index], results)
+
+    path = f"/v1/experiments/{id}/runs"
+    return pages.listed("runs", path, results.plan.runs, page_size, page_token, show)
 
 
 def _run(run: RunPlan, state: str, results: Results) -> Json:
@@ -93,6 +84,7 @@ def _run(run: RunPlan, state: str, results: Results) -> Json:
 def metrics(
     id: ExperimentId,
     service: ServiceIn,
+    results: ResultsIn,
     metric: Metrics = None,
     run: Runs = None,
     since: Annotated[Moment, Query(alias="from")] = None,
@@ -112,13 +104,12 @@ def metrics(
 
     The next page is in the Link header.
     """
-    experiment, results = _results(service, id)
     query = rows.Query(
         tuple(metric) if metric else METRICS,
         None if run is None else frozenset(run),
         None if since is None else rows.moment(since, "from"),
         None if until is None else rows.moment(until, "to"),
-        _clock(experiment, results) if time == "experiment" else None,
+        _clock(service.experiment(id), results) if time == "experiment" else None,
     )
     given = {"metric": metric, "run": run, "from": since, "to": until, "shape": shape, "time": time}
     filters = {"list": "metrics", "id": id, **given}
@@ -157,7 +148,7 @@ def _position(token: str | None, filters: Json) -> rows.Position | None:
 )
 def fisher(
     id: ExperimentId,
-    service: ServiceIn,
+    results: ResultsIn,
     run: Runs = None,
     shape: Annotated[
         Literal["nested", "rows"], Query(description="rows: one flat object for each layer.")
@@ -170,10 +161,9 @@ def fisher(
 
     A page counts measurements. The next one is in the Link header.
     """
-    _, results = _results(service, id)
     given: Json = {"run": run, "shape": shape}
     filters = {"list": "fisher", "id": id, **given}
-    first = _count(page_token, filters)
+    first = pages.count(page_token, filters)
     wanted = [one for one in results.plan.runs if run is None or one.index in run]
     found = itertools.islice((row for one in wanted for row in results.fisher(one)), first, None)
     if format == "csv":
@@ -189,10 +179,9 @@ def fisher(
 @router.get(
     "/experiments/{id}/summary", operation_id="experiment_summary", responses=responses(404)
 )
-def summary(id: ExperimentId, service: ServiceIn) -> Json:
+def summary(id: ExperimentId, results: ResultsIn) -> Json:
     """Final accuracy of each point of the sweep: mean over seeds with its 95 % interval."""
-    experiment, results = _results(service, id)
-    return {"id": id, "name": experiment.spec.name, **score.summary(results)}
+    return {"id": id, "name": results.name, **score.summary(results)}
 
 
 @router.get(
@@ -201,10 +190,9 @@ def summary(id: ExperimentId, service: ServiceIn) -> Json:
     responses={**responses(404, 406, 409), 200: pictures.CONTENT},
 )
 def figure(
-    id: ExperimentId,
     name: str,
     request: Request,
-    service: ServiceIn,
+    results: ResultsIn,
     renderer: RendererIn,
     format: Annotated[
         pictures.Format | None, Query(description="Without it, what Accept prefers.")
@@ -214,97 +202,9 @@ def figure(
     if name not in FIGURES:
         raise NotFound(f"There is no figure {name[:80]!r}: there are {', '.join(FIGURES)}")
     chosen = format or pictures.accepted(request.headers.get("accept", "*/*"))
-    made = FIGURES[name](_results(service, id)[1])
+    made = FIGURES[name](results)
     headers = {"Vary": "Accept", "Content-Security-Policy": pictures.POLICY}
     return Response(pictures.render(made, chosen, renderer), 200, headers, pictures.TYPES[chosen])
-
-
-@router.get(
-    "/experiments/{id}/checkpoints",
-    operation_id="experiment_checkpoints",
-    responses=responses(400, 404),
-)
-def checkpoints(
-    id: ExperimentId, service: ServiceIn, page_size: PageSize, page_token: PageToken = None
-) -> Json:
-    """The stored states that this experiment's runs went through, at the ends of segments."""
-    _, results = _results(service, id)
-    filters: Json = {"list": "checkpoints", "id": id}
-    first = _count(page_token, filters)
-    page = list(itertools.islice(_checkpoints(id, service, results), first, first + page_size + 1))
-    token = pages.token(first + page_size, filters) if len(page) > page_size else None
-    return _page("checkpoints", page[:page_size], token, f"/v1/experiments/{id}/checkpoints",
-                 {"page_size": page_size})  # fmt: skip
-
-
-def _checkpoints(id: str, service: Service, results: Results) -> Iterator[Json]:
-    plan = results.plan
-    passing: dict[int, list[int]] = {}
-    for run in plan.runs:
-        for index in run.segments:
-            passing.setdefault(index, []).append(run.index)
-    done = service.done_segments(id) if plan.runs else set()
-    for index, segment in enumerate(plan.segments):
-        manifest = service.records.manifest(segment.scope, segment.key) if index in done else None
-        if manifest is None:
-            continue
-        address = f"/v1/checkpoints/{segment.key}"
-        if segment.scope:  # trained for this run alone: the key by itself names the shared one
-            address += f"?experiment={id}&run={passing[index][0]}"
-        yield {
-            "key": segment.key,
-            "epoch": manifest.end,
-            "runs": passing.get(index, []),
-            "sha256": manifest.checkpoint,
-            "links": {"self": address},
-        }
-
-
-@router.get("/checkpoints/{key}", operation_id="checkpoint", responses=responses(404))
-def checkpoint(
-    key: str,
-    records: RecordsIn,
-    settings: SettingsIn,
-    experiment: Annotated[str | None, Query(description="Of a run trained without reuse.")] = None,
-    run: Annotated[int | None, Query(ge=0, description="Of that experiment.")] = None,
-) -> Json:
-    """A link to the safetensors file that needs no credentials until it expires."""
-    scope = "" if experiment is None else names.alone(experiment, str(run or 0))
-    manifest = records.manifest(scope, key) if KEY.fullmatch(key) else None
-    if manifest is None:
-        raise NotFound(f"There is no checkpoint {key[:80]!r}: a key is 64 hexadecimal digits")
-    blob, seconds = names.blob(manifest.checkpoint), settings.link_seconds
-    expires = datetime.now(UTC) + timedelta(seconds=seconds)
-    return {
-        "key": key,
-        "epoch": manifest.end,
-        "sha256": manifest.checkpoint,
-        "bytes": records.store.size(blob),
-        "link": records.store.link(blob, seconds, f"{key[:16]}-{manifest.end}.safetensors"),
-        "expires": rows.shown_time(expires),
-        "provenance": manifest.provenance,
-    }
-
-
-def _results(service: Service, id: str) -> tuple[Experiment, Results]:
-    """What is there so far; while a data set is being prepared, nothing."""
-    experiment = service.experiment(id)
-    plan, done = experiment.plan, None
-    if plan is not None:
-        done = service.done_segments(id)
-    name = experiment.spec.name
-    return experiment, Results.read(plan or NOTHING, service.records, id, name, done)
-
-
-def _count(token: str | None, filters: Json) -> int:
-    found = pages.after(token, filters) or 0
-    if not isinstance(found, int) or not 0 <= found < 2**53:
-        raise pages.refused("is not one that was given out here")
-    return found
-
-
-def _page(what: str, shown: list[Json], token: str | None, path: str, given: Json) -> Json:
-    return {what: shown, "next": pages.address(path, given, token), "next_page_token": token}
 
 
 def _array(page: list[Row], path: str, given: Json, token: str | None) -> Response:

@@ -1,6 +1,7 @@
 """Whatever is sent, the answer is a problem that names the field and says what is allowed."""
 
 import json
+import re
 import secrets
 import socket
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from typing import Any
 import httpx
 import pytest
 from serving import serving
+
+from api import limits
 
 MEDIA_TYPE = "application/problem+json"
 GOOD = {
@@ -173,6 +176,20 @@ def test_a_client_that_asks_first_is_refused_before_it_sends(url: str) -> None:
         assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
+def test_a_body_that_does_not_arrive_is_408(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(limits, "DRAIN_SECONDS", 0.2)
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), 5) as connection:
+        connection.sendall(
+            b"POST /v1/experiments HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 100\r\n\r\n{"
+        )
+        assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
+        while connection.recv(1000):  # and then the connection ends
+            pass
+
+
 def test_a_body_at_the_limit_is_read(client: httpx.Client) -> None:
     room = (1 << 20) - len(json.dumps(GOOD | {"x": ""}))
     assert problem(post(client, GOOD | {"x": "y" * room}), 422)["errors"][0]["pointer"] == "/x"
@@ -283,6 +300,8 @@ def test_every_error_is_declared_as_a_problem(client: httpx.Client) -> None:
     for operation in operations:
         for status, answer in operation["responses"].items():
             assert status < "400" or list(answer["content"]) == [MEDIA_TYPE]
+    named = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(document)))
+    assert named <= set(document["components"]["schemas"])
     body = document["paths"]["/v1/experiments"]["post"]["requestBody"]["content"]
     for example in body["application/json"]["examples"].values():
         answer = client.post("/v1/experiments?dry_run=true", json=example["value"])

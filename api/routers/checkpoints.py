@@ -1,0 +1,96 @@
+"""Checkpoints: the stored states of an experiment's runs, and links to them."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api import pages
+from api.dependencies import (
+    ExperimentId,
+    Json,
+    PageSize,
+    PageToken,
+    RecordsIn,
+    ResultsIn,
+    ServiceIn,
+    SettingsIn,
+)
+from api.errors import responses
+from api.service import Service
+from shared import names
+from shared.errors import NotFound
+from shared.plan import Plan
+from shared.rows import shown_time
+
+router = APIRouter(prefix="/v1", tags=["results"])
+
+_KEY = re.compile(r"[0-9a-f]{64}")
+
+
+@router.get(
+    "/experiments/{id}/checkpoints",
+    operation_id="experiment_checkpoints",
+    responses=responses(400, 404),
+)
+def checkpoints(
+    id: ExperimentId,
+    service: ServiceIn,
+    results: ResultsIn,
+    page_size: PageSize,
+    page_token: PageToken = None,
+) -> Json:
+    """The stored states that this experiment's runs went through, at the ends of segments."""
+    path = f"/v1/experiments/{id}/checkpoints"
+    found = _checkpoints(id, service, results.plan)
+    return pages.listed("checkpoints", path, found, page_size, page_token, dict)
+
+
+def _checkpoints(id: str, service: Service, plan: Plan) -> Iterator[Json]:
+    passing: dict[int, list[int]] = {}
+    for run in plan.runs:
+        for index in run.segments:
+            passing.setdefault(index, []).append(run.index)
+    done = service.done_segments(id) if plan.runs else set()
+    for index, segment in enumerate(plan.segments):
+        manifest = service.records.manifest(segment.scope, segment.key) if index in done else None
+        if manifest is None:
+            continue
+        address = f"/v1/checkpoints/{segment.key}"
+        if segment.scope:  # trained for this run alone: the key by itself names the shared one
+            address += f"?experiment={id}&run={passing[index][0]}"
+        yield {
+            "key": segment.key,
+            "epoch": manifest.end,
+            "runs": passing.get(index, []),
+            "sha256": manifest.checkpoint,
+            "links": {"self": address},
+        }
+
+
+@router.get("/checkpoints/{key}", operation_id="checkpoint", responses=responses(404))
+def checkpoint(
+    key: str,
+    records: RecordsIn,
+    settings: SettingsIn,
+    experiment: Annotated[str | None, Query(description="Of a run trained without reuse.")] = None,
+    run: Annotated[int | None, Query(ge=0, description="Of that experiment.")] = None,
+) -> Json:
+    """A link to the safetensors file that needs no credentials until it expires."""
+    scope = "" if experiment is None else names.alone(experiment, str(run or 0))
+    manifest = records.manifest(scope, key) if _KEY.fullmatch(key) else None
+    if manifest is None:
+        raise NotFound(f"There is no checkpoint {key[:80]!r}: a key is 64 hexadecimal digits")
+    blob, seconds = names.blob(manifest.checkpoint), settings.link_seconds
+    expires = datetime.now(UTC) + timedelta(seconds=seconds)
+    return {
+        "key": key,
+        "epoch": manifest.end,
+        "sha256": manifest.checkpoint,
+        "bytes": records.store.size(blob),
+        "link": records.store.link(blob, seconds, f"{key[:16]}-{manifest.end}.safetensors"),
+        "expires": shown_time(expires),
+        "provenance": manifest.provenance,
+    }

@@ -1,0 +1,116 @@
+"""What the command line says: status, plans, refusals, and the table of results."""
+
+import contextlib
+import csv
+import io
+import json
+from typing import Any
+
+import httpx
+from rich.table import Table
+
+Json = dict[str, Any]
+
+
+def status(found: Json) -> str:
+    lines = [f"{found['id']}  {found['state']}  {plain(found['name'])}".rstrip()]
+    progress = found["progress"]
+    if progress:
+        epochs, runs = progress["epochs"], progress["runs"]
+        left = found.get("time_left_seconds")
+        rest = f", {duration(left)} left" if left else ""
+        reused = f", {epochs['reused']} taken from the store" if epochs.get("reused") else ""
+        lines.append(f"epochs: {epochs['done']} of {epochs['planned']} trained{reused}{rest}")
+        failed = f", {runs['failed']} failed" if runs.get("failed") else ""
+        lines.append(f"runs: {runs.get('succeeded', 0)} of {runs['total']} done{failed}")
+    for failure in found.get("failures", [])[:10]:
+        run = "" if failure.get("run") is None else f"run {failure['run']}: "
+        lines.append(f"failed: {run}{plain(failure['reason'])}")
+    return "\n".join(lines)
+
+
+def plan(found: Json, certain: bool) -> str:
+    count = found["epochs"]
+    words = (
+        f"{found['runs']} runs, {count['alone']} epochs alone, {count['shared']} after sharing, "
+        f"{count['stored']} stored already, {count['new']} new, {count['replayed']} replayed; "
+        f"about {duration(found['device_seconds'])} on the reference device"
+    )
+    return words if certain else f"{words} (before the data set is prepared: at most)"
+
+
+def epochs(found: Json) -> str:
+    epochs = (found["progress"] or {}).get("epochs")
+    return f"{epochs['done']}/{epochs['planned']}" if epochs else "-"
+
+
+def duration(seconds: float) -> str:
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def plain(text: str) -> str:
+    """Nothing that a terminal would obey."""
+    return "".join(c if c.isprintable() else "�" for c in text)
+
+
+def _paths(found: Json) -> list[str]:
+    return list(dict.fromkeys(path for point in found["points"] for path in point["point"]))
+
+
+def summary_table(found: Json) -> Table:
+    paths = _paths(found)
+    table = Table(title=plain(found["name"]) or None)
+    for column in ("variant", *paths):
+        table.add_column(plain(column))
+    for column in ("final accuracy", "95 % interval", "seeds", "drop"):
+        table.add_column(column, justify="right")
+    for point in found["points"]:
+        place = [_cell(point["variant"]), *(_cell(point["point"].get(path)) for path in paths)]
+        seeds = f"{point['n']} of {point['runs']}"
+        drop = _percent((point["drop"] or {}).get("mean"))
+        table.add_row(*place, _percent(point["mean"]), _interval(point["interval"]), seeds, drop)
+    return table
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else plain(value if isinstance(value, str) else json.dumps(value))
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f} %"
+
+
+def _interval(ends: list[float] | None) -> str:
+    return "-" if ends is None else f"{100 * ends[0]:.2f} to {100 * ends[1]:.2f} %"
+
+
+def summary_csv(found: Json) -> str:
+    paths = _paths(found)
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["variant", *paths, "n", "runs", "mean", "low", "high", "drop"])
+    for point in found["points"]:
+        low, high = point["interval"] or (None, None)
+        place = [_cell(point["variant"]), *(_cell(point["point"].get(path)) for path in paths)]
+        drop = (point["drop"] or {}).get("mean")
+        writer.writerow([*place, point["n"], point["runs"], point["mean"], low, high, drop])
+    return text.getvalue()
+
+
+def problem(response: httpx.Response) -> str:
+    said: Json = {}
+    with contextlib.suppress(ValueError):
+        said = response.json()
+    if not isinstance(said, dict) or "title" not in said:
+        return f"The service answered {response.status_code} {response.reason_phrase}"
+    lines = [f"{said['title']} ({response.status_code}): {said.get('detail', '')}"]
+    for fault in said.get("errors", []):
+        lines.append(f"  {fault.get('pointer') or '/'}  {fault.get('message')}")
+    if response.status_code >= 500:
+        lines.append(f"  request {said.get('request_id')}")
+    return "\n".join(plain(line) for line in lines)
