@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from api import words
 
-OK, ENDED_BADLY, REFUSED, UNREACHABLE = 0, 1, 2, 3
+OK, ENDED_BADLY, REFUSED, NO_ANSWER = 0, 1, 2, 3
 ENDED = ("succeeded", "failed", "cancelled")
 POLL_SECONDS = 1.0
 TIMEOUT = httpx.Timeout(60, connect=5)
@@ -58,7 +58,7 @@ class Service:
             return _checked(self._client.request(method, path, **parts))
         except httpx.TransportError as error:
             _fail(f"No answer from {self.url}: {error or type(error).__name__}. "
-                  "Is the service up? Its address is --url or HUBEL_URL", UNREACHABLE)  # fmt: skip
+                  "Is the service up? Its address is --url or HUBEL_URL", NO_ANSWER)  # fmt: skip
 
 
 pass_service = click.make_pass_decorator(Service)
@@ -264,7 +264,8 @@ def _word(text: str) -> str:
 
 def _checked(response: httpx.Response) -> httpx.Response:
     if response.status_code >= 400:
-        _fail(words.problem(response), REFUSED)
+        status = REFUSED if response.status_code < 500 else NO_ANSWER
+        _fail(words.problem(response), status)
     return response
 
 

@@ -20,6 +20,6 @@ def readiness(readiness: ReadinessIn) -> Json:
     """503 names what keeps requests from being served. Without Redis they are: that is degraded."""
     faults = readiness.faults()
     if any(fault.pointer == "/store" for fault in faults):
-        raise StoreUnavailable(" ".join(fault.message for fault in faults), faults)
+        raise StoreUnavailable("; ".join(fault.message for fault in faults), faults)
     status = "degraded" if faults else "ready"
     return {"status": status, "errors": [vars(fault) for fault in faults]}

@@ -17,6 +17,8 @@ from serving import serving
 
 from api import cli
 
+pytestmark = pytest.mark.services
+
 SPEC = {
     "name": "small [one]",
     "dataset": {"name": "gratings", "train_samples": 128, "test_samples": 64},

@@ -13,6 +13,8 @@ from serving import serving
 
 from api import limits
 
+pytestmark = pytest.mark.services
+
 MEDIA_TYPE = "application/problem+json"
 GOOD = {
     "dataset": {"name": "gratings"},

@@ -114,7 +114,7 @@ def test_a_refusal_is_shown_by_field_and_exits_2(play: Play) -> None:
 
 def test_an_answer_that_is_no_problem_document_is_shown_too(play: Play) -> None:
     result, _ = play([(502, b"<html>")], "status", ID)
-    assert result.exit_code == 2
+    assert result.exit_code == 3
     assert "502" in result.stderr
 
 
