@@ -23,6 +23,9 @@ IN_FLIGHT_SECONDS = 10.0
 SENT_AT_ONCE = 64
 """Segments queued while the client waits; the reconcile loop sends the rest."""
 
+LOOKED_AT = 500
+"""Experiments that one page of a filtered list looks at, at most."""
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -264,11 +267,12 @@ class Service:
         tags: dict[str, str] | None = None,
         name: str | None = None,
     ) -> tuple[list[dict[str, Any]], str | None]:
-        """Newest first. `token` is the index entry after which the page starts."""
+        """Newest first. `token` is the index entry after which the page starts. A page may be
+        short, even empty, with more behind it: filters look at a bounded number of experiments."""
         page: list[dict[str, Any]] = []
         last = None
-        for entry in self.store.names(names.INDEX, after=token):
-            if len(page) == page_size:
+        for looked_at, entry in enumerate(self.store.names(names.INDEX, after=token)):
+            if len(page) == page_size or looked_at == LOOKED_AT:
                 return page, last
             last = entry
             id = names.experiment_of(entry)

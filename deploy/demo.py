@@ -116,24 +116,23 @@ def _with_interval(point: Json) -> str:
 
 
 def _fisher_table(traces: list[Json]) -> Table:
-    """The trace before and after training, without a deficit and with the longest one."""
+    """The trace before and after: without a deficit, and with the longest one of each curve."""
     table = Table(title="Trace of the Fisher information, mean over seeds", title_justify="left")
     for column in ("", "at the start", "at the removal", "at the end"):
         table.add_column(column, justify="right" if column else "left")
+    curves = list(dict.fromkeys(row["variant"] for row in traces))
     longest = max(row["deficit.end"] for row in traces)
-    for curve in dict.fromkeys(row["variant"] for row in traces):
-        for end in (0, longest):
-            rows = [r for r in traces if r["variant"] == curve and r["deficit.end"] == end]
-            last = max(row["epoch"] for row in rows)
-            cells = [_trace(rows, 0), _trace(rows, end) if end else "", _trace(rows, last)]
-            what = f"{curve}, removed at {end}" if end else f"{curve}, never shown"
-            table.add_row(what, *cells)
+    for curve, end in [(curves[0], 0), *((curve, longest) for curve in curves)]:
+        rows = [r for r in traces if r["variant"] == curve and r["deficit.end"] == end]
+        last = max(row["epoch"] for row in rows)
+        cells = [_trace(rows, 0), _trace(rows, end) if end else "", _trace(rows, last)]
+        table.add_row(f"{curve}, removed at {end}" if end else "no deficit", *cells)
     return table
 
 
 def _trace(rows: list[Json], epoch: int) -> str:
     values = [r["trace"] for r in rows if r["epoch"] == epoch and r["trace"] is not None]
-    return f"{sum(values) / len(values):,.2f}" if values else "-"
+    return f"{sum(values) / len(values):.3g}" if values else "-"
 
 
 if __name__ == "__main__":

@@ -256,24 +256,27 @@ class RunSpec(Part):
         if self.deficit is not None and self.deficits:
             raise ValueError("give 'deficit' or 'deficits', not both")
         if self.total_epochs < 1:
-            raise ValueError(
-                "the run has no epochs: no deficit window and 'epochs_after_deficit' 0"
-            )
+            raise ValueError("'training': no epochs: no deficit and epochs_after_deficit is 0")
+        field = "deficit" if self.deficit is not None else "deficits"
         for i, window in enumerate(self.windows):
-            if window.epochs.stop > self.total_epochs:
-                raise ValueError(
-                    f"the {window.name} window [{window.start}, {window.epochs.stop}) ends after"
-                    f" the run's {self.total_epochs} epochs"
-                )
+            _check_inside(window, self.total_epochs, field)
             for other in self.windows[:i]:
-                both = range(
-                    max(window.start, other.start), min(window.epochs.stop, other.epochs.stop)
-                )
-                if window.name == other.name and both:
-                    raise ValueError(
-                        f"two {window.name} windows overlap in epochs [{both.start}, {both.stop})"
-                    )
+                _check_apart(window, other, field)
         return self
+
+
+def _check_inside(window: Any, total: int, field: str) -> None:
+    if window.epochs.stop > total:
+        raise ValueError(
+            f"'{field}': the {window.name} window [{window.start}, {window.epochs.stop}) ends after"
+            f" the run's {total} epochs"
+        )
+
+
+def _check_apart(one: Any, other: Any, field: str) -> None:
+    start, end = max(one.start, other.start), min(one.epochs.stop, other.epochs.stop)
+    if one.name == other.name and start < end:
+        raise ValueError(f"'{field}': two {one.name} windows overlap in epochs [{start}, {end})")
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,7 +63,7 @@ def _run(
             message = f"'{path}' names no field of the spec"
             raise Invalid(message, [Fault("/sweep", "no-such-field", message)]) from None
     try:
-        return RunSpec.model_validate(raw)
+        return RunSpec.model_validate_json(json.dumps(raw), strict=True)
     except ValidationError as error:
         faults = list(_faults(error, where))
         raise Invalid(faults[0].message, faults) from None

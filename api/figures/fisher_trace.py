@@ -131,7 +131,7 @@ def _subtitle(rows: list[Row], layout: Layout, results: Results) -> list[str]:
     what = f"{curves.setting(results.plan)}, {seeds}. Estimator: {estimators}, {samples} images."
     bands = " or ".join(dict.fromkeys(row["interval"] for row in rows if row["interval"]))
     marks = "Dashed: the deficit " + ("begins." if layout.by_onset else "is removed.")
-    return [what, (f"Band: {bands}. " if bands else "") + marks]
+    return [what, (f"Band or bar: {bands}. " if bands else "") + marks]
 
 
 def _layers(rows: list[Row], color: "alt.Color", width: int) -> list["alt.Chart"]:
@@ -145,15 +145,23 @@ def _layers(rows: list[Row], color: "alt.Color", width: int) -> list["alt.Chart"
     x = alt.X("epoch:Q", title=EPOCHS, axis=style.epoch_axis(0, last, width))
     each = alt.Chart().encode(x=x, color=color, detail=["curve:N", "window:N", "images:N"])
     # A logarithmic axis has no 0: what is lower than the axis is drawn at its lower end.
-    held = {key: f"max(datum.{key}, {domain[0]!r})" for key in ("low", "trace")}
+    held = {key: f"max(datum.{key}, {domain[0]!r})" for key in ("low", "high", "trace")}
     band = each.transform_filter("isValid(datum.low)").transform_calculate(**held)
     lines = each.transform_calculate(trace=held["trace"])
+    several = len({row["window"] for row in rows}) > 2
     return [
         _window_marks(color),
-        band.mark_area(opacity=0.15, clip=True).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q"),
+        _interval(band, several).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q"),
         lines.mark_line(strokeWidth=2).encode(y=y, strokeDash=_dash(rows)),
         lines.mark_point(size=24, filled=True, opacity=1).encode(y=y, tooltip=TOOLTIP),
     ]
+
+
+def _interval(band: "alt.Chart", several: bool) -> "alt.Chart":
+    """A band; bars where there are so many lines that bands would cover each other."""
+    if several:
+        return band.mark_rule(opacity=0.45, strokeWidth=1.5, clip=True)
+    return band.mark_area(opacity=0.15, clip=True)
 
 
 def _window_marks(color: "alt.Color") -> "alt.Chart":
