@@ -1,5 +1,6 @@
 """Trace of the Fisher information over training, one line for each point of the sweep."""
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 LOG_FROM = 100.0
 """The y axis is logarithmic where the largest mean is more than this many times the smallest."""
 OVER_SEEDS = "95 % Student t over seeds"
+OF_LOGARITHM = "geometric mean, 95 % Student t over seeds of the logarithm"
 OVER_IMAGES = "95 % normal, from the standard error over images"
 
 EPOCHS = "Epochs trained"
@@ -27,12 +29,15 @@ def build(results: Results) -> dict[str, Any]:
     """One row for each curve, window, images and epoch: the mean trace over seeds with a band.
 
     The band is the Student t interval over seeds, which holds the estimator's own error too; with
-    a single seed it is 1.96 standard errors of the estimate. `interval` says which.
+    a single seed it is 1.96 standard errors of the estimate. `interval` says which. Where the axis
+    is logarithmic, mean and interval are those of the logarithm: the geometric mean.
     """
     layout = curves.layout(results.plan)
-    rows = _rows(results, layout)
+    rows = _rows(results, layout, logarithmic=False)
     if not rows:
         raise Conflict(_why_empty(results))
+    if _domain(rows)[1]:
+        rows = _rows(results, layout, logarithmic=True)
     name = results.name or "Fisher information during training"
     return {"data": rows, "title": name, "vegalite": _spec(rows, layout, results, name)}
 
@@ -44,7 +49,7 @@ def _why_empty(results: Results) -> str:
     return "There is nothing to draw yet: no Fisher trace has been measured"
 
 
-def _rows(results: Results, layout: Layout) -> list[Row]:
+def _rows(results: Results, layout: Layout, logarithmic: bool) -> list[Row]:
     lines: dict[tuple[Any, ...], list[Row]] = {}
     facts: dict[tuple[Any, ...], Row] = {}
     for run in results.plan.runs:
@@ -55,7 +60,7 @@ def _rows(results: Results, layout: Layout) -> list[Row]:
             group = (*place, repr(run.point), run.variant, found["epoch"])
             lines.setdefault(group, []).append(found)
             facts.setdefault(group, _place(run, *place) | {"epoch": found["epoch"]})
-    return [facts[group] | _mean(found) for group, found in lines.items()]
+    return [facts[group] | _mean(found, logarithmic) for group, found in lines.items()]
 
 
 def _series(results: Results, run: RunPlan) -> Iterator[tuple[str, Row]]:
@@ -76,8 +81,11 @@ def _place(run: RunPlan, curve: str, position: int | None, images: str) -> Row:
     }
 
 
-def _mean(found: list[Row]) -> Row:
-    over = spread(row["trace"] for row in found)
+def _mean(found: list[Row], logarithmic: bool) -> Row:
+    traces = [row["trace"] for row in found]
+    if logarithmic and len(traces) > 1 and min(traces) > 0:
+        return _geometric_mean(traces)
+    over = spread(traces)
     low, high = over["interval"] or (None, None)
     interval = OVER_SEEDS if over["n"] > 1 else None
     error = found[0]["standard_error"]
@@ -87,6 +95,12 @@ def _mean(found: list[Row]) -> Row:
     # A trace is a mean of squares: no band goes below 0.
     low = None if low is None else max(0.0, low)
     return {"trace": over["mean"], "low": low, "high": high, "n": over["n"], "interval": interval}
+
+
+def _geometric_mean(traces: list[float]) -> Row:
+    over = spread(math.log(trace) for trace in traces)
+    mean, low, high = (math.exp(value) for value in (over["mean"], *over["interval"]))
+    return {"trace": mean, "low": low, "high": high, "n": over["n"], "interval": OF_LOGARITHM}
 
 
 def _spec(rows: list[Row], layout: Layout, results: Results, name: str) -> dict[str, Any]:
@@ -130,8 +144,8 @@ def _subtitle(rows: list[Row], layout: Layout, results: Results) -> list[str]:
     seeds = curves.seeds_words({row["n"] for row in rows})
     what = f"{curves.setting(results.plan)}, {seeds}. Estimator: {estimators}, {samples} images."
     bands = " or ".join(dict.fromkeys(row["interval"] for row in rows if row["interval"]))
-    marks = "Dashed: the deficit " + ("begins." if layout.by_onset else "is removed.")
-    return [what, (f"Band or bar: {bands}. " if bands else "") + marks]
+    marks = "Triangle: the deficit " + ("begins." if layout.by_onset else "is removed.")
+    return [what, (f"Band: {bands}. " if bands else "") + marks]
 
 
 def _layers(rows: list[Row], color: "alt.Color", width: int) -> list["alt.Chart"]:
@@ -148,30 +162,23 @@ def _layers(rows: list[Row], color: "alt.Color", width: int) -> list["alt.Chart"
     held = {key: f"max(datum.{key}, {domain[0]!r})" for key in ("low", "high", "trace")}
     band = each.transform_filter("isValid(datum.low)").transform_calculate(**held)
     lines = each.transform_calculate(trace=held["trace"])
-    several = len({row["window"] for row in rows}) > 2
     return [
-        _window_marks(color),
-        _interval(band, several).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q"),
+        _window_marks(color, y, domain[0]),
+        band.mark_area(opacity=0.12, clip=True).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q"),
         lines.mark_line(strokeWidth=2).encode(y=y, strokeDash=_dash(rows)),
         lines.mark_point(size=24, filled=True, opacity=1).encode(y=y, tooltip=TOOLTIP),
     ]
 
 
-def _interval(band: "alt.Chart", several: bool) -> "alt.Chart":
-    """A band; bars where there are so many lines that bands would cover each other."""
-    if several:
-        return band.mark_rule(opacity=0.45, strokeWidth=1.5, clip=True)
-    return band.mark_area(opacity=0.15, clip=True)
-
-
-def _window_marks(color: "alt.Color") -> "alt.Chart":
-    """A line where the deficit is removed (or begins)."""
+def _window_marks(color: "alt.Color", y: "alt.Y", lowest: float) -> "alt.Chart":
+    """A triangle on the axis where the deficit is removed (or begins)."""
     import altair as alt
 
     windows = alt.Chart().transform_filter("datum.window_epoch > 0")
     windows = windows.transform_aggregate(groupby=["curve", "window", "window_epoch"])
-    where = alt.X("window_epoch:Q", title=EPOCHS)
-    return windows.mark_rule(strokeDash=[4, 3], strokeWidth=1.2).encode(x=where, color=color)
+    windows = windows.transform_calculate(trace=repr(lowest))
+    mark = windows.mark_point(shape="triangle-up", size=90, filled=True, opacity=1, clip=False)
+    return mark.encode(x=alt.X("window_epoch:Q", title=EPOCHS), y=y, color=color)
 
 
 def _domain(rows: list[Row]) -> tuple[list[float], bool]:
