@@ -78,6 +78,14 @@ class Plan(BaseModel):
     device_seconds: float
     """Estimated for the reference device, see shared/cost.py."""
 
+    def leading_to(self, segment: Segment) -> list[Stretch]:
+        """What the network was shown from epoch 0 to the segment's end."""
+        for run in self.runs:
+            path = [self.segments[i] for i in run.segments]
+            if segment in path:
+                return [s for part in path[: path.index(segment) + 1] for s in part.stretches]
+        raise ValueError(f"no run of this plan goes through state {segment.key}")
+
     def children(self, index: int) -> Iterator[int]:
         """Segments that can start once this one is done."""
         done = self.segments[index]

@@ -3,6 +3,7 @@
 No Celery and no Redis here: whoever calls says how to tick, and what to do after an epoch.
 """
 
+import hashlib
 import json
 import logging
 import time
@@ -14,7 +15,7 @@ from typing import Any
 from shared import names, numbers
 from shared.arrays import Arrays
 from shared.chain import Manifest
-from shared.errors import NotReady
+from shared.errors import Corrupt, NotFound, NotReady
 from shared.plan import Plan, Probed, Segment
 from shared.records import Records
 from shared.schedule import Config, learning_rate
@@ -68,6 +69,7 @@ class _Work:
         self.records, self.store = bench.records, bench.records.store
         self.config = plan.configs[segment.config]
         self.trainer = Trainer(self.config, bench.arrays(self.config), bench.device)
+        self.stretches = plan.leading_to(segment)
         self.started = time.time()
         self.rows: list[dict[str, Any]] = []
         self.times: list[str] = []
@@ -96,7 +98,7 @@ class _Work:
                 self._epoch(epoch)
                 self._measure(epoch + 1, missing, replayed=True)
         if any(epoch == self.segment.end for epoch, _ in missing):
-            self.trainer.load(self.store.read_blob(manifest.checkpoint))
+            self._restore(manifest)
             self._measure(self.segment.end, missing)
 
     def _load_furthest(self, missing: list[Probed]) -> int:
@@ -105,7 +107,7 @@ class _Work:
         for epoch in range(min(first, self.segment.end - 1), self.segment.start, -1):
             manifest = self.records.manifest(self.segment.scope, self.segment.state(epoch))
             if manifest is not None:
-                self.trainer.load(self.store.read_blob(manifest.checkpoint))
+                self._restore(manifest)
                 self._measure(epoch, missing)
                 return epoch
         self._load(self.segment.parent, self.segment.start)
@@ -118,16 +120,41 @@ class _Work:
         manifest = self.records.manifest(self.segment.scope, key)
         if manifest is None:
             raise NotReady(f"state {key} (epoch {epoch}) is not stored yet")
-        self.trainer.load(self.store.read_blob(manifest.checkpoint))
+        self._restore(manifest)
+
+    def _restore(self, manifest: Manifest) -> None:
+        """Go to a stored state; train it again where its checkpoint is gone or does not verify."""
+        try:
+            self.trainer.load(self.store.read_blob(manifest.checkpoint))
+        except (Corrupt, NotFound) as error:
+            log.error("state %s is trained again: %s", manifest.key, error)
+            self._load(manifest.parent, manifest.start)
+            for epoch in range(manifest.start, manifest.end):
+                self._train(epoch)
+            self._mend(manifest)
+
+    def _mend(self, manifest: Manifest) -> None:
+        data = self.trainer.checkpoint()
+        if hashlib.sha256(data).hexdigest() != manifest.checkpoint:
+            raise Corrupt(
+                f"The checkpoint of state {manifest.key} is damaged, and training it again here"
+                f" ({self.bench.provenance['numerics']}) gives other bytes than it had"
+                f" ({manifest.provenance['numerics']}): let a worker of that kind take it"
+            )
+        self.store.remove(names.blob(manifest.checkpoint))
+        self.store.write_blob(data)
 
     def _epoch(self, epoch: int) -> None:
-        stretch = next(s for s in self.segment.stretches if s.start <= epoch < s.end)
+        self.rows.append(self._train(epoch))
+        self.times.append(_now())
+
+    def _train(self, epoch: int) -> dict[str, Any]:
+        stretch = next(s for s in self.stretches if s.start <= epoch < s.end)
         began = time.monotonic()
         rate = learning_rate(self.config, epoch - stretch.restart)
         metrics = self.trainer.train_epoch(epoch, stretch.stimulus, rate, self.bench.tick)
-        self.rows.append({"epoch": epoch + 1, "stimulus": stretch.stimulus, **metrics})
-        self.times.append(_now())
         self.bench.after_epoch(epoch + 1, time.monotonic() - began)
+        return {"epoch": epoch + 1, "stimulus": stretch.stimulus, **metrics}
 
     def _measure(self, epoch: int, missing: list[Probed], replayed: bool = False) -> None:
         for digest in [digest for at, digest in missing if at == epoch]:

@@ -221,19 +221,45 @@ def test_an_experiment_can_be_cancelled_between_two_steps(lab):
         lab.service.cancel(other)
 
 
+def test_a_checkpoint_that_no_longer_verifies_is_trained_again_to_the_same_bytes(lab):
+    lab.start_worker()
+    first = submit(lab, sweep={"deficit.end": [4]}, checkpoints={"epochs": [2]})
+    lab.wait(first)
+    undisturbed = submit(lab, sweep={"deficit.end": [2]}, reuse=False)
+    lab.wait(undisturbed)
+    name = names.blob(state_at_2(lab, first).checkpoint)
+    whole = lab.service.store.read(name)
+    lab.service.store.write(name, whole[:-1] + bytes([whole[-1] ^ 1]))
+    id = submit(lab, sweep={"deficit.end": [2]})
+    assert lab.wait(id)["state"] == "succeeded"
+    assert results(lab, id) == results(lab, undisturbed)
+    assert lab.service.store.read(name) == whole
+
+
 def test_a_run_that_keeps_failing_is_set_aside_and_its_siblings_succeed(lab):
     lab.start_worker()
     first = submit(lab, sweep={"deficit.end": [4]}, checkpoints={"epochs": [2]})
     lab.wait(first)
-    segment = lab.service.experiment(first).plan.segments[0]
-    manifest = lab.service.records.manifest("", segment.key)
-    lab.service.store.write(names.blob(manifest.checkpoint), b"not what was written")
+    # A manifest whose checkpoint no training gives: nothing can be made of that.
+    manifest = state_at_2(lab, first)
+    junk = lab.service.store.write_blob(b"no checkpoint")
+    spoiled = manifest.model_copy(update={"checkpoint": junk})
+    lab.service.store.write_json(names.manifest("", manifest.key), spoiled.model_dump())
+    lab.workers[0].kill()
+    lab.start_worker()
     id = submit(lab, sweep={"deficit.end": [0, 2]})
     status = lab.wait(id)
     assert status["state"] == "failed"
     assert [failure["run"] for failure in status["failures"]] == [1]
-    assert "digest" in status["failures"][0]["reason"]
+    assert "gives other bytes" in status["failures"][0]["reason"]
     assert lab.service.run_states(id) == ["succeeded", "failed"]
+
+
+def state_at_2(lab, id):
+    """The manifest of the checkpoint that was asked for after two epochs."""
+    plan = lab.service.experiment(id).plan
+    key = next(s.key for s in plan.segments if s.end == 2)
+    return lab.service.records.manifest("", key)
 
 
 def test_a_data_set_that_cannot_be_had_fails_the_experiment_with_the_reason(lab):
