@@ -1,12 +1,12 @@
 """What the service does with experiments, without HTTP: accept, plan, look up, cancel, list."""
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+from api import status
 from api.tracker import Tracker
 from shared import names, planning, schedule
 from shared.errors import Conflict, Invalid, NotFound
@@ -163,64 +163,23 @@ class Service:
 
     def status(self, id: str) -> dict[str, Any]:
         experiment = self.experiment(id)
-        progress = self._progress(experiment)
         outcome = experiment.outcome or {}
-        return {
+        about = {
             "id": id,
             "name": experiment.spec.name,
-            "state": progress.pop("state"),
+            "state": outcome.get("state", "preparing"),
             "created": experiment.created,
             "finished": outcome.get("finished"),
-            **progress,
-            "plan": None if experiment.plan is None else plan_summary(experiment.plan),
+            **status.NO_PROGRESS,
+            "failures": outcome.get("failures", []),
+            "plan": None,
             "tags": experiment.spec.tags,
         }
-
-    def _progress(self, experiment: Experiment) -> dict[str, Any]:
-        ended = experiment.outcome["state"] if experiment.outcome else None
         if experiment.plan is None:
-            return {"state": ended or "preparing", "progress": None, "time_left_seconds": None,
-                    "failures": (experiment.outcome or {}).get("failures", [])}  # fmt: skip
-        tracker = self._followed(experiment.id, ended)
-        running = {} if ended else tracker.running(self.live)
-        states = tracker.run_states(ended, set(running))
-        failures = (experiment.outcome or {}).get("failures") or tracker.failures()
-        begun = any(state != "queued" for state in states)
-        done, planned = tracker.epochs_done(running), tracker.epochs_planned()
-        return {
-            "state": ended or ("running" if begun or running else "queued"),
-            "progress": {
-                "epochs": {
-                    "done": done,
-                    "planned": planned,
-                    "reused": experiment.plan.epochs.stored,
-                    "trained": self.live.counted_epochs(experiment.id),
-                },
-                "runs": {"total": len(states)}
-                | {s: states.count(s) for s in ("queued", "running", "succeeded", "failed")},
-            },
-            "time_left_seconds": 0.0
-            if ended
-            else self._time_left(tracker, running, planned - done),
-            "failures": failures,
-        }
-
-    def _time_left(
-        self, tracker: Tracker, running: dict[int, dict[str, Any]], epochs: int
-    ) -> float | None:
-        """Epochs left times what an epoch now takes, over the workers at it. None: no idea yet."""
-        seconds = [s["seconds_per_epoch"] for s in running.values() if "seconds_per_epoch" in s]
-        seconds = seconds or list(self._measured_seconds(tracker))
-        if not seconds:
-            return None
-        return round(epochs * sum(seconds) / len(seconds) / max(1, len(running)), 1)
-
-    def _measured_seconds(self, tracker: Tracker) -> Iterator[float]:
-        for index in sorted(tracker.done & set(tracker.todo))[-4:]:
-            segment = tracker.plan.segments[index]
-            manifest = self.records.manifest(segment.scope, segment.key)
-            if manifest is not None:
-                yield manifest.provenance["wall_seconds"] / (manifest.end - manifest.start)
+            return about
+        tracker = self._followed(id, outcome.get("state"))
+        about |= status.progress(tracker, self.live, self.records, outcome)
+        return about | {"plan": status.plan_summary(experiment.plan)}
 
     def run_states(self, id: str) -> list[str]:
         experiment = self.experiment(id)
@@ -285,15 +244,6 @@ class Service:
             if state is None or status["state"] == state:
                 page.append(status)
         return page, None
-
-
-def plan_summary(plan: Plan) -> dict[str, Any]:
-    return {
-        "runs": len(plan.runs),
-        "segments": len(plan.segments),
-        "epochs": plan.epochs.model_dump(),
-        "device_seconds": round(plan.device_seconds, 3),
-    }
 
 
 def _given(spec: ExperimentSpec) -> dict[str, Any]:

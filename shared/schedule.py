@@ -140,6 +140,9 @@ def _sample_faults(run: RunSpec, facts: Facts) -> Iterator[Fault]:
         if asked is not None and asked > there:
             message = f"{field} is {asked}, but '{facts.name}' has {there} such images"
             yield Fault(f"/dataset/{field}", "too-many", message)
+    if (run.dataset.train_samples or facts.train) < 2:
+        message = "one training image is too few: BatchNorm needs two in a batch"
+        yield Fault("/dataset/train_samples", "too-few", message)
 
 
 def _size_faults(run: RunSpec, facts: Facts) -> Iterator[Fault]:

@@ -166,7 +166,9 @@ class Training(Part):
     epochs_after_deficit: Epoch | None = Field(
         None, description="Epochs after the end of the last window."
     )
-    batch_size: int = Field(128, ge=1, le=65_536)
+    batch_size: int = Field(
+        128, ge=2, le=65_536, description="Images in a step; BatchNorm cannot train on one."
+    )
     optimizer: Annotated[SGD | Adam, Field(discriminator="name")] = SGD(name="sgd")
     schedule: Annotated[Exponential | Constant, Field(discriminator="name")] = Exponential(
         name="exponential"

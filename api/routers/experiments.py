@@ -17,7 +17,8 @@ from api.dependencies import (
     Tags,
 )
 from api.errors import responses
-from api.service import Service, plan_summary
+from api.service import Service
+from api.status import plan_summary
 from shared import names, planning
 from shared.errors import HubelError
 from shared.spec import ExperimentSpec

@@ -68,6 +68,7 @@ def spec(**parts: Any) -> dict[str, Any]:
         (spec(training={}), "/training/epochs", "epochs_after_deficit"),
         (spec(training=None), "/training", "object"),
         (spec(model={"name": "all_cnn", "width": -1}), "/model/width", "greater than 0"),
+        (spec(training={"epochs": 2, "batch_size": 1}), "/training/batch_size", "equal to 2"),
         (spec(model={"name": "all_cnn", "width": "1"}), "/model/width", "valid number"),
         (spec(model={"name": "vgg"}), "/model/name", "'all_cnn', 'resnet18', 'mlp'"),
         (spec(model={}), "/model/name", "'all_cnn', 'resnet18', 'mlp'"),

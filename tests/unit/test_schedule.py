@@ -150,6 +150,7 @@ def test_after_a_restart_the_schedule_counts_from_the_removal():
     [
         ({"dataset": {"name": "gratings", "train_samples": 2001}}, "2000"),
         ({"dataset": {"name": "gratings", "test_samples": 5000}}, "1000"),
+        ({"dataset": {"name": "gratings", "train_samples": 1}}, "BatchNorm"),
         ({"deficit": {"name": "blur", "resolution": 16, "end": 3}}, "16"),
         ({"training": {"epochs": 30, "augmentation": {"shift": 16}}}, "16"),
     ],
