@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from api.faults import body_faults, pointer
 from shared.errors import BadRequest, Fault, HubelError, Invalid
+from shared.faults import body_faults, pointer
 from shared.spec import ExperimentSpec
 
 MAX_DEPTH = 32

@@ -147,10 +147,11 @@ def _sample_faults(run: RunSpec, facts: Facts) -> Iterator[Fault]:
 
 def _size_faults(run: RunSpec, facts: Facts) -> Iterator[Fault]:
     side = min(facts.shape[:2])
-    for window in run.windows:
+    for i, window in enumerate(run.windows):
         if isinstance(window, Blur) and window.resolution >= side:
+            place = "/deficit" if run.deficit is not None else f"/deficits/{i}"
             message = f"a blur to {window.resolution} pixels does nothing to images of {side}"
-            yield Fault("/deficit/resolution", "too-fine", message)
+            yield Fault(f"{place}/resolution", "too-fine", message)
     if run.training.augmentation.shift >= side:
         message = f"a shift of {run.training.augmentation.shift} moves images of {side} out of view"
         yield Fault("/training/augmentation/shift", "too-far", message)

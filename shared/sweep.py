@@ -3,16 +3,20 @@
 import copy
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import rfc8785
 from pydantic import ValidationError
 
 from shared.errors import Fault, Invalid
+from shared.faults import body_faults, pointer
 from shared.spec import ExperimentSpec, RunSpec
 
 SWEEPABLE = frozenset(RunSpec.model_fields)
+DEFAULTS = RunSpec.model_validate({"training": {"epochs": 1}}).model_dump(mode="json")
+MAX_SHOWN = 120
 
 
 @dataclass(frozen=True)
@@ -34,75 +38,158 @@ def run_count(spec: ExperimentSpec) -> int:
 def points(spec: ExperimentSpec) -> list[Point]:
     """Every combination of a variant and a value of each axis, as a validated run."""
     _check_paths(spec)
-    full = spec.model_dump(mode="json", include=set(SWEEPABLE))
+    _check_axes(spec)
     given = spec.model_dump(mode="json", include=set(SWEEPABLE), exclude_unset=True)
     axes = [[(path, value) for value in values] for path, values in spec.sweep.items()]
     out = []
     for variant, setting in spec.variants.items() or [(None, {})]:
         for combination in itertools.product(*axes):
             values = dict(combination)
-            out.append(Point(variant, values, _run(given, full, setting | values, variant, values)))
+            out.append(Point(variant, values, _run(given, variant, setting, values)))
+    _check_points_differ(out)
+    check_epochs(spec, out)
     return out
+
+
+def check_epochs(spec: ExperimentSpec, points: Sequence[Point]) -> None:
+    """Refuse to measure or keep what no run of the experiment reaches."""
+    longest = max(point.run.total_epochs for point in points)
+    faults = [
+        Fault(
+            f"/{name}/epochs/{i}",
+            "after-the-end",
+            f"{name}.epochs: {epoch} lies after the end: the longest run has {longest} epochs",
+        )
+        for name, part in (("fisher", spec.fisher), ("checkpoints", spec.checkpoints))
+        for i, epoch in enumerate(part.epochs if part else [])
+        if epoch > longest
+    ]
+    if faults:
+        raise Invalid(faults[0].message, faults)
+
+
+# --- one run -------------------------------------------------------------------------------
 
 
 def _run(
     given: dict[str, Any],
-    full: dict[str, Any],
-    settings: dict[str, Any],
     variant: str | None,
-    values: dict[str, Any],
+    setting: Mapping[str, Any],
+    values: Mapping[str, Any],
 ) -> RunSpec:
     raw = copy.deepcopy(given)
-    where = (f"variant '{variant}' " if variant else "") + ", ".join(
-        f"{path} = {value!r}"[:120] for path, value in values.items()
-    )
-    for path, value in settings.items():
+    pointers = {path: pointer(("variants", variant or "", path)) for path in setting}
+    pointers |= {path: pointer(("sweep", path)) for path in values}
+    for path, value in {**setting, **values}.items():
         try:
-            _set(raw, full, path.split("."), copy.deepcopy(value))
-        except LookupError:
-            message = f"'{path}' names no field of the spec"
-            raise Invalid(message, [Fault("/sweep", "no-such-field", message)]) from None
+            _set(raw, DEFAULTS, path.split("."), copy.deepcopy(value))
+        except LookupError as error:
+            message = f"'{path}' names no field of the spec: {error}"
+            raise Invalid(message, [Fault(pointers[path], "unknown-field", message)]) from None
     try:
         return RunSpec.model_validate_json(json.dumps(raw), strict=True)
     except ValidationError as error:
-        faults = list(_faults(error, where))
+        whole = "/sweep" if values else pointer(("variants", variant or ""))
+        place = _place(variant, values)
+        faults = [
+            Fault(_blamed(fault, pointers, whole), fault.code, f"at {place}: {fault.message}")
+            for fault in body_faults(error.errors(include_url=False), raw, RunSpec)
+        ]
         raise Invalid(faults[0].message, faults) from None
 
 
-def _faults(error: ValidationError, where: str) -> Iterator[Fault]:
-    for one in error.errors(include_url=False, include_input=False):
-        path = "".join(f"/{part}" for part in one["loc"])
-        prefix = f"at {where}: " if where else ""
-        yield Fault("/sweep", one["type"], f"{prefix}{path} {one['msg']}".strip())
+def _blamed(fault: Fault, pointers: Mapping[str, str], whole: str) -> str:
+    """The setting that lies nearest to where the fault is; `whole` where none is near."""
+    location = fault.pointer.split("/")[1:]
+    near = {path: _shared(location, path.split(".")) for path in pointers}
+    nearest = max(near, key=near.__getitem__)
+    return pointers[nearest] if near[nearest] else whole
+
+
+def _shared(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many parts two locations begin with together."""
+    pairs = zip(one, other, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def _place(variant: str | None, values: Mapping[str, Any]) -> str:
+    named = [] if variant is None else [f"variant '{variant}'"]
+    return ", ".join(named + [f"{path} = {_shown(value)}" for path, value in values.items()])
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value)[:MAX_SHOWN]
+
+
+def _set(raw: Any, default: Any, path: list[str], value: Any) -> None:
+    """Set raw[path] = value. A part that was not given starts with the name of its default and
+    nothing else of it, so that another name brings defaults of its own."""
+    head, rest = path[0], path[1:]
+    key = _index(raw, head) if isinstance(raw, list) else head
+    if not rest:
+        raw[key] = value
+        return
+    inner = default.get(head) if isinstance(default, dict) else None
+    if isinstance(raw, dict) and raw.get(key) is None:
+        raw[key] = _start(inner)
+    if not isinstance(raw[key], dict | list):
+        raise LookupError(f"'{head}' has no fields")
+    _set(raw[key], inner, rest, value)
+
+
+def _start(default: Any) -> Any:
+    if isinstance(default, dict):
+        return {"name": default["name"]} if "name" in default else {}
+    return {} if default is None else copy.copy(default)
+
+
+def _index(entries: list[Any], text: str) -> int:
+    for i in range(len(entries)):
+        if text == str(i):
+            return i
+    raise LookupError(f"'{text}' is no place in a list of {len(entries)}, counted from 0")
+
+
+# --- what is refused before or after -------------------------------------------------------
 
 
 def _check_paths(spec: ExperimentSpec) -> None:
-    named = [(f"/sweep/{path}", path) for path in spec.sweep]
-    named += [(f"/variants/{name}/{path}", path) for name, v in spec.variants.items() for path in v]
-    for pointer, path in named:
+    named = [["sweep", path] for path in spec.sweep]
+    named += [["variants", name, path] for name, v in spec.variants.items() for path in v]
+    for *place, path in named:
         if path.split(".")[0] not in SWEEPABLE:
             message = f"'{path}' cannot be swept; a path starts with one of {sorted(SWEEPABLE)}"
-            raise Invalid(message, [Fault(pointer, "not-sweepable", message)])
+            raise Invalid(message, [Fault(pointer([*place, path]), "not-sweepable", message)])
 
 
-def _set(raw: Any, full: Any, path: list[str], value: Any) -> None:
-    """Set raw[path] = value. A part that was not given starts from its default in `full`."""
-    head, rest = path[0], path[1:]
-    if isinstance(raw, list):
-        if not head.isdigit() or int(head) >= len(raw):
-            raise LookupError(head)
-        raw_key: Any = int(head)
-        inner = full[raw_key] if isinstance(full, list) and raw_key < len(full) else None
-    elif isinstance(raw, dict):
-        raw_key = head
-        inner = full.get(head) if isinstance(full, dict) else None
-    else:
-        raise LookupError(head)
-    if not rest:
-        raw[raw_key] = value
-        return
-    if isinstance(raw, dict) and raw.get(raw_key) is None:
-        if inner is None:
-            raise LookupError(head)
-        raw[raw_key] = copy.deepcopy(inner)
-    _set(raw[raw_key], inner, rest, value)
+def _check_axes(spec: ExperimentSpec) -> None:
+    """A value that stands twice would count each seed twice. 1 and 1.0 are one value."""
+    for path, values in spec.sweep.items():
+        seen: set[bytes] = set()
+        for value in values:
+            meaning = rfc8785.dumps(value)
+            if meaning in seen:
+                message = f"'{path}' has the value {_shown(value)} twice: more runs are more seeds"
+                raise Invalid(message, [Fault(pointer(("sweep", path)), "repeated", message)])
+            seen.add(meaning)
+
+
+def _check_points_differ(points: Sequence[Point]) -> None:
+    """Two points of one curve that train the same would pass for twice as many seeds."""
+    first: dict[tuple[str | None, bytes], Point] = {}
+    for point in points:
+        other = first.setdefault((point.variant, _meaning(point.run)), point)
+        if other is not point:
+            places = f"{_place(None, other.values)} and {_place(None, point.values)}"
+            message = f"two points of the sweep are the same run: {places}"
+            raise Invalid(message, [Fault("/sweep", "repeated", message)])
+
+
+def _meaning(run: RunSpec) -> bytes:
+    """The same for `end` and `length`, `deficit` and `deficits`, and both lengths of training."""
+    windows = [w.model_dump(exclude={"length"}) | {"end": w.epochs.stop} for w in run.windows]
+    training = run.training.model_dump(exclude={"epochs_after_deficit"})
+    rest = run.model_dump(include={"dataset", "model"})
+    return rfc8785.dumps(
+        rest | {"windows": windows, "training": training | {"epochs": run.total_epochs}}
+    )

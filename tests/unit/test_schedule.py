@@ -158,3 +158,14 @@ def test_after_a_restart_the_schedule_counts_from_the_removal():
 def test_what_the_data_set_cannot_give_is_refused(changes, word):
     with pytest.raises(Invalid, match=word):
         check_against(run_spec(**changes), FACTS)
+
+
+def test_a_blur_in_a_list_of_windows_is_refused_by_its_place():
+    noise, blur = {"name": "noise", "end": 1}, {"name": "blur", "end": 1, "resolution": 16}
+    for changes, pointer in (
+        ({"deficit": blur}, "/deficit/resolution"),
+        ({"deficit": None, "deficits": [noise, blur]}, "/deficits/1/resolution"),
+    ):
+        with pytest.raises(Invalid) as refusal:
+            check_against(run_spec(**changes), FACTS)
+        assert [fault.pointer for fault in refusal.value.faults] == [pointer]

@@ -57,16 +57,132 @@ def test_a_moving_window_keeps_its_length():
     assert windows == [range(4), range(10, 14)]
 
 
+def test_another_name_brings_its_own_defaults():
+    asked = spec(sweep={"training.optimizer.name": ["sgd", "adam"]})
+    sgd, adam = [point.run.training.optimizer for point in points(asked)]
+    assert (sgd.momentum, sgd.learning_rate) == (0.9, 0.05)
+    assert (adam.beta1, adam.learning_rate) == (0.9, 0.001)
+    constant, _ = points(spec(sweep={"training.schedule.name": ["constant", "exponential"]}))
+    assert constant.run.training.schedule.model_dump() == {"name": "constant"}
+
+
+def test_what_was_given_stays_and_is_refused_where_it_does_not_fit():
+    training = {"epochs": 5, "optimizer": {"name": "sgd", "momentum": 0.5}}
+    asked = spec(training=training, sweep={"training.optimizer.name": ["sgd", "adam"]})
+    fault = refused(asked)
+    assert fault.pointer == "/sweep/training.optimizer.name"
+    assert 'training.optimizer.name = "adam": training.optimizer.momentum' in fault.message
+    assert "there is no such field" in fault.message
+
+
+def refused(asked):
+    with pytest.raises(Invalid) as refusal:
+        points(asked)
+    return refusal.value.faults[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "values", "twice"),
+    [
+        ("deficit.end", [0, 1, 1, 1], "1"),
+        ("model.width", [0.05, 5e-2], "0.05"),
+        ("model.width", [1, 1.0], "1.0"),
+        ("deficit", [{"name": "blur", "end": 1}, {"end": 1, "name": "blur"}], "blur"),
+        ("deficit", [None, None], "null"),
+    ],
+)
+def test_a_value_that_stands_twice_on_an_axis_is_refused(path, values, twice):
+    fault = refused(spec(sweep={path: values}))
+    assert fault.pointer == f"/sweep/{path}"
+    assert twice in fault.message
+    assert "twice" in fault.message
+
+
+def test_true_is_not_one():
+    fault = refused(spec(sweep={"training.augmentation.shift": [1, True]}))
+    assert "twice" not in fault.message
+    assert "valid integer" in fault.message
+
+
+@pytest.mark.parametrize(
+    "sweep",
+    [
+        {"deficit": [{"name": "blur", "end": 3}, {"name": "blur", "start": 0, "length": 3}]},
+        {"training": [{"epochs": 5}, {"epochs_after_deficit": 5}]},
+        {"deficit.end": [1, 2], "deficit": [{"name": "noise", "end": 1}]},
+    ],
+)
+def test_two_spellings_of_one_run_are_not_two_points(sweep):
+    fault = refused(spec(sweep=sweep))
+    assert fault.pointer == "/sweep"
+    assert "are the same run" in fault.message
+
+
+def test_empty_windows_at_several_onsets_and_equal_variants_are_points_of_their_own():
+    deficit = {"name": "blur", "start": 0, "length": 0}
+    training = {"epochs": 30}
+    grid = {"deficit.start": [0, 10], "deficit.length": [0, 10]}
+    asked = spec(deficit=deficit, training=training, sweep=grid, variants={"a": {}, "b": {}})
+    assert len(points(asked)) == 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"variants": {"wide": {"model.width": 9}}}, "/variants/wide/model.width"),
+        ({"variants": {"a/b~c": {"model.width": 9}}}, "/variants/a~1b~0c/model.width"),
+        ({"variants": {"a/b": {"seeds/~": 1}}}, "/variants/a~1b/seeds~1~0"),
+        ({"variants": {"x": {"deficits.1.end": 1}}}, "/variants/x/deficits.1.end"),
+        ({"variants": {"short": {"training": {"epochs": 2}, "deficit.end": 3}}},
+         "/variants/short/deficit.end"),
+        ({"variants": {"x": {"model.width": 9}}, "sweep": {"deficit.end": [0, 1]}},
+         "/variants/x/model.width"),
+        ({"variants": {"x": {}}, "sweep": {"model.width": [9]}}, "/sweep/model.width"),
+        ({"sweep": {"deficit.start": [3]}}, "/sweep/deficit.start"),
+        ({"sweep": {"training": [{"epochs": 2}]}, "deficit": {"name": "blur", "end": 3}},
+         "/sweep"),
+    ],
+)  # fmt: skip
+def test_a_refusal_points_at_the_setting_that_made_it(changes, pointer):
+    assert refused(spec(**changes)).pointer == pointer
+
+
+def test_a_refusal_speaks_in_our_words():
+    message = refused(spec(variants={"x": {}}, sweep={"deficit.start": [3]})).message
+    assert message.startswith("at variant 'x', deficit.start = 3: deficit.end: 'end' (0) lies")
+
+
+@pytest.mark.parametrize("place", ["²", "-1", "00", "1_0", "", "x"])
+def test_a_place_in_a_list_is_a_plain_number(place):
+    windows = [{"name": "blur", "end": 1}]
+    asked = spec(deficit=None, deficits=windows, sweep={f"deficits.{place}.end": [0]})
+    assert "no place in a list of 1" in refused(asked).message
+
+
+@pytest.mark.parametrize("part", ["fisher", "checkpoints"])
+def test_an_epoch_that_no_run_reaches_is_refused(part):
+    reached = spec(sweep={"deficit.end": [0, 5]}, **{part: {"epochs": [0, 8, 10]}})
+    assert len(points(reached)) == 2
+    fault = refused(spec(sweep={"deficit.end": [0, 5]}, **{part: {"epochs": [0, 11]}}))
+    assert fault.pointer == f"/{part}/epochs/1"
+    assert fault.message.startswith(f"{part}.epochs: 11 ")
+    assert "10 epochs" in fault.message
+
+
 @pytest.mark.parametrize(
     ("sweep", "found"),
     [
         ({"seeds": [[0], [1]]}, "cannot be swept"),
         ({"fisher.every": [1]}, "cannot be swept"),
         ({"training.batchsize": [1]}, "batchsize"),
+        ({"training.optimiser.momentum": [0.5]}, "did you mean 'optimizer'"),
+        ({"training.optimizer.momentun": [0.5]}, "known here: learning_rate, momentum"),
         ({"training.batch_size.x": [1]}, "names no field"),
+        ({"model.name.x": [1]}, "'name' has no fields"),
         ({"deficits.3.end": [1]}, "names no field"),
         ({"model.width": [-1]}, "greater than 0"),
         ({"deficit.start": [3]}, "before 'start'"),
+        ({"deficits.0.end": [3]}, "no place in a list of 0"),
         ({"training.optimizer.momentum": [1.5]}, "less than 1"),
     ],
 )
