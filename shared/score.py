@@ -102,16 +102,27 @@ def span(run: RunPlan) -> tuple[int, int] | None:
 
 
 def without_deficit(results: Results, run: RunPlan) -> RunPlan | None:
-    """The run that differs from this one in having no deficit: same config, seed included, and
-    the same place on every axis of the sweep that is not the deficit's."""
+    """The run that differs from this one in having no deficit: same config, seed included, the
+    same place on every axis of the sweep that is not the deficit's, and trained as long.
+
+    As long is: as many epochs in all, or as many after the last window (an empty one counts where
+    it stands), which is what `epochs_after_deficit` keeps equal. A run without such a partner has
+    no drop.
+    """
     alike = [
         other
         for other in results.plan.runs
         if other.config == run.config
         and span(other) is None
         and _elsewhere(other) == _elsewhere(run)
+        and (other.epochs == run.epochs or _recovery(other) == _recovery(run))
     ]
     return min(alike, key=lambda other: other.variant != run.variant, default=None)
+
+
+def _recovery(run: RunPlan) -> int:
+    """Epochs after the last window."""
+    return run.epochs - max((window["end"] for window in run.windows), default=0)
 
 
 def _elsewhere(run: RunPlan) -> dict[str, Any]:

@@ -269,6 +269,37 @@ def test_a_variant_without_its_own_clean_run_takes_that_of_the_same_config():
     assert score.without_deficit(own, own.plan.runs[-1]).variant == "flip"
 
 
+def plan_of_pair(clean_epochs, epochs, end, clean_window=None):
+    """A run without a deficit and a blurred one [0, end) of another variant, and their scores."""
+    windows = [{"name": "blur", "start": 0, "end": end, "resolution": 8}]
+    runs = [
+        run_plan(0, [0], clean_epochs, variant="clean", windows=clean_window or []),
+        run_plan(1, [1], epochs, variant="blur", windows=windows),
+    ]
+    segments = [segment("clean", 0, clean_epochs), segment("blur", 0, epochs)]
+    rows_of = {
+        "clean": [epoch_row(e + 1, test_accuracy=0.9) for e in range(clean_epochs)],
+        "blur": [epoch_row(e + 1, test_accuracy=0.6) for e in range(epochs)],
+    }
+    return results_of(plan_of(segments, runs), rows_of)
+
+
+def test_runs_of_different_length_give_no_drop():
+    clean, blurred = score.summary(plan_of_pair(clean_epochs=1, epochs=6, end=2))["points"]
+    assert clean["drop"] is None
+    assert blurred["drop"] is None
+
+
+@pytest.mark.parametrize(
+    ("clean_epochs", "empty"),
+    [(6, []), (4, []), (5, [{"name": "blur", "start": 1, "end": 1}])],
+    ids=["as long in all", "as long after the deficit", "counted from an empty window"],
+)
+def test_runs_trained_as_long_in_all_or_after_the_deficit_give_a_drop(clean_epochs, empty):
+    found = score.summary(plan_of_pair(clean_epochs, epochs=6, end=2, clean_window=empty))
+    assert found["points"][1]["drop"]["mean"] == pytest.approx(0.3)
+
+
 def test_a_score_that_is_not_a_number_is_left_out_of_the_mean():
     table = dict(TABLE)
     table["blur", 4, 0] = math.nan
