@@ -81,6 +81,8 @@ def problem(
 
 def of_error(scope: Scope, error: HubelError) -> Response:
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    if error.status == 408:  # the rest of the request may still come
+        headers["Connection"] = "close"
     return problem(
         scope, error.status, error.code, error.title, error.detail, error.faults, headers
     )

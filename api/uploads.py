@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from api import limits
 from shared import dataset_store
 from shared.arrays import Summary
 from shared.datasets import CATALOG
@@ -64,7 +65,7 @@ def _check_length(length: int, limit: int) -> None:
 async def _spool(body: AsyncIterator[bytes], path: Path, limit: int) -> None:
     waiting, length = bytearray(), 0
     with path.open("wb") as file:
-        async for piece in body:
+        while (piece := await _next(body)) is not None:
             length += len(piece)
             _check_length(length, limit)
             waiting += piece
@@ -72,6 +73,16 @@ async def _spool(body: AsyncIterator[bytes], path: Path, limit: int) -> None:
                 await asyncio.to_thread(file.write, waiting)
                 waiting = bytearray()
         await asyncio.to_thread(file.write, waiting)
+
+
+async def _next(body: AsyncIterator[bytes]) -> bytes | None:
+    """A whole upload may take hours, but it has to come on."""
+    try:
+        async with asyncio.timeout(limits.BODY_SECONDS):
+            return await anext(body, None)
+    except TimeoutError:
+        seconds = f"{limits.BODY_SECONDS:.0f} s"
+        raise limits.TooSlow(f"No byte of the upload arrived for {seconds}: send it anew") from None
 
 
 def _decode(

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from api import uploads
+from api import limits, uploads
 from api.dependencies import Json, ServiceIn
 from api.errors import responses
 from api.service import Service
@@ -26,7 +26,8 @@ UPLOAD: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "description": "An .npz with train_images, train_labels, test_images, test_labels: uint8 "
-        "images (N, H, W, C) or (N, H, W), integer labels (N,). May hold class_names.",
+        "images (N, H, W, C) or (N, H, W), integer labels (N,). May hold classes: their names, 1-D "
+        f"text. Ends with 408 where no byte arrives for {limits.BODY_SECONDS:.0f} s.",
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
@@ -50,7 +51,10 @@ def dataset(name: str, service: ServiceIn) -> Json:
     "/{name}",
     operation_id="put_dataset",
     status_code=201,
-    responses={**responses(400, 409, 413), 200: {"description": "The name meant these already."}},
+    responses={
+        **responses(400, 408, 409, 413),
+        200: {"description": "The name meant these already."},
+    },
     openapi_extra=UPLOAD,
 )
 async def put(name: str, request: Request, service: ServiceIn) -> Response:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from api import limits
 from api.uploads import receive
 from shared import dataset_store, names
 from shared.arrays import NAMES, Arrays, Summary, write_arrays
@@ -184,6 +185,28 @@ def test_a_client_that_goes_away_leaves_nothing(
         upload("mine", broken())
     assert objects(storage) == []
     assert list(scratch.iterdir()) == []
+
+
+def test_an_upload_that_stalls_is_ended_and_one_that_is_only_slow_is_not(
+    upload: Upload, storage: Storage, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "BODY_SECONDS", 0.5)
+
+    async def stalled() -> AsyncIterator[bytes]:
+        yield npz()[:2000]
+        await asyncio.sleep(60)
+
+    async def slow() -> AsyncIterator[bytes]:
+        async for piece in pieces(npz(), 2500):
+            await asyncio.sleep(0.1)
+            yield piece
+
+    with pytest.raises(limits.TooSlow, match="No byte"):
+        upload("mine", stalled())
+    assert objects(storage) == []
+    assert list(scratch.iterdir()) == []
+    _, is_new = upload("mine", slow())
+    assert is_new
 
 
 def test_a_caller_that_is_cancelled_leaves_no_files(upload: Upload, scratch: Path) -> None:

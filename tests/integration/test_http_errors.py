@@ -9,9 +9,11 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import TypeAdapter, ValidationError
 from serving import serving
 
 from api import limits
+from api.faults import parameter_faults
 
 pytestmark = pytest.mark.services
 
@@ -93,8 +95,18 @@ def spec(**parts: Any) -> dict[str, Any]:
         (spec(sweep={"training.epochs": list(range(1, 1001))}, seeds=list(range(1000))), "/sweep",
          "10000 allowed"),
         (spec(sweep={"seeds": [[1]]}), "/sweep/seeds", "cannot be swept"),
-        (spec(sweep={"model.width": [-1]}), "/sweep", "greater than 0"),
-        (spec(sweep={"model.wdith": [1]}), "/sweep", "wdith"),
+        (spec(sweep={"model.width": [-1]}), "/sweep/model.width", "greater than 0"),
+        (spec(sweep={"model.wdith": [1]}), "/sweep/model.wdith", "did you mean 'width'"),
+        (spec(sweep={"model.width": [1, 1.0]}), "/sweep/model.width", "twice"),
+        (spec(sweep={"deficits.².end": [0]}, deficits=[{"name": "noise", "end": 1}]),
+         "/sweep/deficits.².end", "a list of 1"),
+        (spec(variants={"a/b": {"model.width": -1}}), "/variants/a~1b/model.width",
+         "greater than 0"),
+        (spec(deficits=[{"name": "noise", "end": 1},
+                        {"name": "blur", "end": 1, "resolution": 16}]),
+         "/deficits/1/resolution", "16 pixels"),
+        (spec(fisher={"epochs": [100]}), "/fisher/epochs/0", "3 epochs"),
+        (spec(checkpoints={"epochs": [3, 4]}), "/checkpoints/epochs/1", "3 epochs"),
         (spec(fisher={"images": ["odd"], "every": 1}), "/fisher/images/0", "'clean'"),
         (spec(tags={"": "x"}), "/tags/", "at least 1 character"),
         (spec(name="x" * 100_000), "/name", "200"),
@@ -179,15 +191,16 @@ def test_a_client_that_asks_first_is_refused_before_it_sends(url: str) -> None:
         assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_body_that_does_not_arrive_is_408(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("line", ["POST /v1/experiments", "PUT /v1/datasets/mine"])
+def test_a_body_that_does_not_arrive_is_408(
+    url: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(limits, "BODY_SECONDS", 0.2)
     monkeypatch.setattr(limits, "DRAIN_SECONDS", 0.2)
     host, port = url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), 5) as connection:
-        connection.sendall(
-            b"POST /v1/experiments HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-            b"Content-Length: 100\r\n\r\n{"
-        )
+        head = f"{line} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        connection.sendall(head.encode() + b"Content-Length: 100\r\n\r\n{")
         assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
         while connection.recv(1000):  # and then the connection ends
             pass
@@ -251,6 +264,15 @@ def test_every_other_refusal_is_a_problem_too(
 def test_the_message_about_a_parameter_names_it(client: httpx.Client) -> None:
     found = problem(client.get("/v1/experiments?page_size=x"), 422)
     assert found["errors"][0]["pointer"] == "/query/page_size"
+
+
+def test_the_message_about_one_of_several_values_names_their_parameter() -> None:
+    with pytest.raises(ValidationError) as refusal:
+        TypeAdapter(list[int]).validate_python(["0", "abc"])
+    errors = [one | {"loc": ("query", "run", *one["loc"])} for one in refusal.value.errors()]
+    (fault,) = parameter_faults(errors)
+    assert fault.pointer == "/query/run"
+    assert fault.message.startswith("run: should be a valid integer")
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a\tb", "\xe4"])
