@@ -1,6 +1,11 @@
 """The command line: an HTTP client and nothing more. Needs click, httpx and rich only."""
 
+import contextlib
+import errno
+import io
 import json
+import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -15,10 +20,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from api import words
 
 OK, ENDED_BADLY, REFUSED, NO_ANSWER = 0, 1, 2, 3
+INTERRUPTED, NOBODY_READS = 130, 141
+"""As a shell names a program that SIGINT or SIGPIPE ended."""
 ENDED = ("succeeded", "failed", "cancelled")
 POLL_SECONDS = 1.0
 TIMEOUT = httpx.Timeout(60, connect=5)
+KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 FIGURE_FORMATS = {".svg": "svg", ".png": "png", ".json": "json", ".vl": "vegalite"}
+
+STATUS = ("id", "name", "state", "progress")
 
 Json = dict[str, Any]
 
@@ -27,12 +37,9 @@ class Service:
     """Calls the HTTP interface. What it refuses, and its absence, end the program with a word."""
 
     def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
-        try:
-            # Loopback and lab addresses are not for the environment's proxy to see.
-            self._client = httpx.Client(base_url=self.url, timeout=TIMEOUT, trust_env=False)
-        except (httpx.InvalidURL, ValueError) as error:
-            raise click.UsageError(f"{url!r} is no address: {error}") from None
+        self.url = _address(url)
+        # Loopback and lab addresses are not for the environment's proxy to see.
+        self._client = httpx.Client(base_url=self.url, timeout=TIMEOUT, trust_env=False)
 
     def get(self, path: str, **parameters: Any) -> httpx.Response:
         return self._call("GET", path, params=_given(parameters))
@@ -40,32 +47,80 @@ class Service:
     def post(self, path: str, **parts: Any) -> httpx.Response:
         return self._call("POST", path, **parts)
 
+    def read(self, response: httpx.Response, *fields: str) -> Json:
+        """The JSON of an answer, which has these fields."""
+        found: Any = None
+        with contextlib.suppress(ValueError):
+            found = response.json()
+        if not isinstance(found, dict) or not found.keys() >= set(fields):
+            _fail(f"{self.url} answers, but not as this service does: does something else listen "
+                  "there? The service's address is --url or HUBEL_URL", NO_ANSWER)  # fmt: skip
+        return found
+
     def status(self, id: str) -> Json:
-        return dict(self.get(f"/v1/experiments/{_word(id)}").json())
+        return self.read(self.get(f"/v1/experiments/{_word(id)}"), *STATUS)
 
     def try_status(self, id: str) -> Json | None:
         """None while the service cannot answer; whoever watches asks again."""
         try:
             response = self._client.get(f"/v1/experiments/{_word(id)}")
-        except httpx.TransportError:
+        except httpx.RequestError:
             return None
         if response.status_code >= 500 or response.status_code == 429:
             return None
-        return dict(_checked(response).json())
+        return self.read(_checked(response), *STATUS)
 
     def _call(self, method: str, path: str, **parts: Any) -> httpx.Response:
         try:
             return _checked(self._client.request(method, path, **parts))
-        except httpx.TransportError as error:
+        except UnicodeEncodeError as error:
+            raise click.UsageError(f"{str(error.object)[:80]!r} is not text") from None
+        except httpx.RequestError as error:
             _fail(f"No answer from {self.url}: {error or type(error).__name__}. "
                   "Is the service up? Its address is --url or HUBEL_URL", NO_ANSWER)  # fmt: skip
+
+
+class Commands(click.Group):
+    """Ends quietly where the terminal, a pipe or a disk ends first."""
+
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        with _ending():
+            return super().make_context(*args, **more)
+
+    def invoke(self, context: click.Context) -> Any:
+        with _ending():
+            return super().invoke(context)
+
+
+@contextlib.contextmanager
+def _ending() -> Iterator[None]:
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what it cannot show shall not end the program
+        sys.stdout.reconfigure(errors="replace")
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(err=True)
+        sys.exit(INTERRUPTED)
+    except OSError as error:
+        _stop_writing()
+        if error.errno == errno.EPIPE:
+            sys.exit(NOBODY_READS)
+        with contextlib.suppress(OSError):
+            click.echo(f"The output cannot be written: {error.strerror}", err=True)
+        sys.exit(REFUSED)
+
+
+def _stop_writing() -> None:
+    """Python would write what is left, and fail again, on its way out."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
 
 
 pass_service = click.make_pass_decorator(Service)
 experiment_id = click.argument("id")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="hubel")
 @click.option("--url", envvar="HUBEL_URL", default="http://127.0.0.1:8000", show_default=True,
               help="Address of the service; also HUBEL_URL.")  # fmt: skip
@@ -73,35 +128,51 @@ experiment_id = click.argument("id")
 def main(context: click.Context, url: str) -> None:
     """Critical-learning-period experiments: submit, watch, read.
 
-    Exit status: 0 well; 1 the experiment failed or was cancelled; 2 refused; 3 no answer.
+    Exit status: 0 well; 1 the experiment failed or was cancelled; 2 refused; 3 no answer;
+    130 interrupted.
     """
     context.obj = Service(url)
+
+
+def _key(context: click.Context, parameter: click.Parameter, key: str | None) -> str | None:
+    if key is not None and not KEY.fullmatch(key):
+        raise click.BadParameter("a key is 1 to 255 printable ASCII characters")
+    return key
 
 
 @main.command()
 @click.argument("file", type=click.File("rb"))
 @click.option("--watch", "watching", is_flag=True, help="Stay until it has ended.")
 @click.option("--dry-run", is_flag=True, help="Only say what there would be to do.")
-@click.option("--key", help="Idempotency-Key: submitting again with it is safe.")
+@click.option("--key", callback=_key, help="Idempotency-Key: submitting again with it is safe.")
 @pass_service
 def submit(service: Service, file: Any, watching: bool, dry_run: bool, key: str | None) -> None:
     """Submit the experiment in FILE (JSON; - is standard input)."""
     headers = {"Content-Type": "application/json"}
     if key is not None:
         headers["Idempotency-Key"] = key
-    # The bytes as they are: the service's words about them are then about what was written.
-    body = file.read().removeprefix(b"\xef\xbb\xbf")
     parameters = {"dry_run": "true"} if dry_run else {}
-    answer = service.post("/v1/experiments", content=body, headers=headers, params=parameters)
-    found = answer.json()
+    answer = service.post(
+        "/v1/experiments", content=_read(file), headers=headers, params=parameters
+    )
     if dry_run:
-        click.echo(words.plan(found["plan"], found["certain"]))
+        planned = service.read(answer, "plan", "certain")
+        click.echo(words.plan(planned["plan"], planned["certain"]))
         return
+    found = service.read(answer, *STATUS)
     click.echo(found["id"])
     if found.get("plan"):
         click.echo(words.plan(found["plan"], True), err=True)
     if watching:
         _watch(service, found["id"])
+
+
+def _read(file: Any) -> bytes:
+    """The bytes as they are: the service's words about them are then about what was written."""
+    try:
+        return bytes(file.read().removeprefix(b"\xef\xbb\xbf"))
+    except OSError as error:
+        _fail(f"{file.name} cannot be read: {error.strerror}", REFUSED)
 
 
 @main.command()
@@ -129,13 +200,17 @@ def watch(service: Service, id: str) -> None:
 @pass_service
 def results(service: Service, id: str, format: str) -> None:
     """Final accuracy of each point of the sweep: mean and 95 % interval over seeds."""
-    found = service.get(f"/v1/experiments/{_word(id)}/summary").json()
+    answer = service.get(f"/v1/experiments/{_word(id)}/summary")
+    found = service.read(answer, "name", "points")
     if format == "json":
         click.echo(json.dumps(found, indent=2))
     elif format == "csv":
         click.echo(words.summary_csv(found), nl=False)
     else:
-        Console(markup=False, highlight=False).print(words.summary_table(found))
+        console = Console(markup=False, highlight=False)
+        with console.capture() as table:
+            console.print(words.summary_table(found))
+        click.echo(table.get(), nl=False)
 
 
 @main.command()
@@ -163,7 +238,7 @@ def figure(service: Service, id: str, name: str, output: Path) -> None:
 @pass_service
 def cancel(service: Service, id: str) -> None:
     """End an experiment now. What is stored stays."""
-    service.post(f"/v1/experiments/{_word(id)}/cancel")
+    service.read(service.post(f"/v1/experiments/{_word(id)}/cancel"), *STATUS)
     click.echo(f"{id} cancelled")
 
 
@@ -188,7 +263,7 @@ def _listed(service: Service, count: int, filters: Json) -> Iterator[Json]:
     token = None
     while count > 0:
         answer = service.get("/v1/experiments", page_size=count, page_token=token, **filters)
-        page = answer.json()
+        page = service.read(answer, "experiments", "next_page_token")
         yield from page["experiments"]
         count -= len(page["experiments"])
         token = page["next_page_token"]
@@ -206,7 +281,7 @@ def _watch(service: Service, id: str) -> None:
     except KeyboardInterrupt:
         click.echo(f"\n{id} goes on without us. See it again: hubel watch {id}; "
                    f"end it: hubel cancel {id}", err=True)  # fmt: skip
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     click.echo(words.status(found), err=True)
     if found["state"] != "succeeded":
         sys.exit(ENDED_BADLY)
@@ -253,6 +328,15 @@ def _show(progress: Progress, bar: TaskID, found: Json) -> None:
 
 def _given(parameters: Json) -> Json:
     return {name: value for name, value in parameters.items() if value not in (None, [])}
+
+
+def _address(url: str) -> str:
+    with contextlib.suppress(httpx.InvalidURL, ValueError):
+        parsed = httpx.URL(url)
+        parsed.raw_host.decode().encode("idna")  # as the socket will
+        if parsed.scheme in ("http", "https") and parsed.host:
+            return url.rstrip("/")
+    raise click.UsageError(f"--url is {url[:80]!r}: the form is http://HOST:PORT; also HUBEL_URL")
 
 
 def _word(text: str) -> str:

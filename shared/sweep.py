@@ -169,7 +169,9 @@ def _check_axes(spec: ExperimentSpec) -> None:
         for value in values:
             meaning = rfc8785.dumps(value)
             if meaning in seen:
-                message = f"'{path}' has the value {_shown(value)} twice: more runs are more seeds"
+                message = (
+                    f"'{path}' has the value {_shown(value)} twice: to repeat it, give more seeds"
+                )
                 raise Invalid(message, [Fault(pointer(("sweep", path)), "repeated", message)])
             seen.add(meaning)
 

@@ -1,8 +1,13 @@
 """The command line against a service that answers, refuses, stumbles, or is not there."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -61,6 +66,17 @@ class Script(BaseHTTPRequestHandler):
         pass
 
 
+@contextmanager
+def script(answers: list[Any]) -> Iterator[tuple[str, list[tuple[str, str, bytes]]]]:
+    """A service that gives these answers: its address, and what it was asked."""
+    handler = type("Given", (Script,), {"answers": answers, "asked": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", handler.asked
+    server.shutdown()
+    server.server_close()
+
+
 Play = Callable[..., tuple[Result, list[tuple[str, str, bytes]]]]
 
 
@@ -68,22 +84,14 @@ Play = Callable[..., tuple[Result, list[tuple[str, str, bytes]]]]
 def play(monkeypatch: pytest.MonkeyPatch) -> Iterator[Play]:
     """play(answers, *arguments): the command line's result, and what it asked for."""
     monkeypatch.setattr(cli, "POLL_SECONDS", 0.01)
-    servers = []
+    with ExitStack() as servers:
 
-    def run(answers: list[Any], *arguments: str, input: str | None = None) -> Any:
-        script = type("Given", (Script,), {"answers": answers, "asked": []})
-        server = ThreadingHTTPServer(("127.0.0.1", 0), script)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        return CliRunner().invoke(cli.main, arguments, input=input, env={"HUBEL_URL": url}), (
-            script.asked
-        )
+        def run(answers: list[Any], *arguments: str, input: str | None = None) -> Any:
+            url, asked = servers.enter_context(script(answers))
+            env = {"HUBEL_URL": url}
+            return CliRunner().invoke(cli.main, arguments, input=input, env=env), asked
 
-    yield run
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        yield run
 
 
 def test_submit_sends_the_bytes_as_they_are_and_prints_the_id(play: Play) -> None:
@@ -154,9 +162,46 @@ def test_a_service_that_is_not_there_exits_3() -> None:
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "127.0.0.1:8200",
+        "localhost:8200",
+        "",
+        "ftp://x",
+        "http://",
+        "http://x\n",
+        "http://\udcff",
+        "http://a..b",
+    ],
+)
+def test_an_address_that_is_none_is_wrong_usage(url: str) -> None:
+    result = CliRunner().invoke(cli.main, ["--url", url, "list"])
+    assert result.exit_code == 2
+    assert "http://HOST:PORT" in result.stderr
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b"\xff", b"null"])
+@pytest.mark.parametrize(
+    "arguments",
+    [["list"], ["status", ID], ["watch", ID], ["results", ID], ["cancel", ID],
+     ["submit", "-"], ["submit", "-", "--dry-run"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_an_answer_from_some_other_server_exits_3(
+    play: Play, arguments: list[str], body: bytes
+) -> None:
+    result, _ = play([(200, body)], *arguments, input="{}")
+    assert result.exit_code == 3
+    assert "does something else listen there?" in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
     "arguments",
     [["status", "../../x"], ["figure", ID, "x/y", "-o", "a.svg"], ["figure", ID, "x", "-o", "a"],
-     ["submit", "/no/such/file"], ["results", ID, "--format", "xml"], ["nonsense"]],
+     ["submit", "/no/such/file"], ["results", ID, "--format", "xml"], ["nonsense"],
+     ["submit", "-", "--key", "\xe9"], ["submit", "-", "--key", "a\nb"],
+     ["submit", "-", "--key", ""], ["list", "--name", "\udcff"]],
 )  # fmt: skip
 def test_wrong_usage_exits_2_without_asking(play: Play, arguments: list[str]) -> None:
     result, asked = play([(200, {})], *arguments)
@@ -207,3 +252,44 @@ def test_cancel_says_what_was_cancelled(play: Play) -> None:
     result, asked = play([(200, status("cancelled"))], "cancel", ID)
     assert result.stdout == f"{ID} cancelled\n"
     assert asked == [("POST", f"/v1/experiments/{ID}/cancel", b"")]
+
+
+# --- as a process of its own ---
+
+PAGE = {"experiments": [status("running", 1)] * 20, "next": None, "next_page_token": None}
+
+
+def hubel(url: str, *arguments: str, **streams: Any) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "api.cli", *arguments]
+    env = os.environ | {"HUBEL_URL": url}
+    return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, **streams)
+
+
+def test_a_full_disk_is_said_in_one_line() -> None:
+    for arguments in (["list"], ["list", "--help"], ["--help"]):
+        with script([(200, PAGE)]) as (url, _), open("/dev/full", "wb") as full:
+            process = hubel(url, *arguments, stdout=full)
+            said = process.communicate(timeout=60)[1].decode()
+        assert said == "The output cannot be written: No space left on device\n"
+        assert process.returncode == 2
+
+
+def test_a_reader_that_has_enough_ends_it_quietly() -> None:
+    for arguments, answer in ((["list"], PAGE), (["results", ID], SUMMARY)):
+        read, write = os.pipe()
+        os.close(read)
+        with script([(200, answer)]) as (url, _):
+            process = hubel(url, *arguments, stdout=write)
+            os.close(write)
+            assert process.communicate(timeout=60)[1] == b""
+        assert process.returncode == 141
+
+
+def test_ctrl_c_while_it_waits_for_its_input_exits_130(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "spec")
+    with script([(200, {})]) as (url, asked):
+        process = hubel(url, "submit", str(tmp_path / "spec"))
+        with (tmp_path / "spec").open("wb"):  # waits until it is read from
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=60)[1].strip() == b""
+        assert (process.returncode, asked) == (130, [])
