@@ -14,6 +14,7 @@ from serving import serving
 
 from api import limits
 from api.faults import parameter_faults
+from shared.arrays import NAMES
 
 pytestmark = pytest.mark.services
 
@@ -331,3 +332,10 @@ def test_every_error_is_declared_as_a_problem(client: httpx.Client) -> None:
     for example in body["application/json"]["examples"].values():
         answer = client.post("/v1/experiments?dry_run=true", json=example["value"])
         assert answer.status_code == 200, answer.text
+
+
+def test_the_description_of_an_upload_names_what_is_read(client: httpx.Client) -> None:
+    put = client.get("/openapi.json").json()["paths"]["/v1/datasets/{name}"]["put"]
+    text = put["requestBody"]["description"]
+    assert set(re.findall(r"\b(?:train|test|class)\w+", text)) == {*NAMES, "classes"}
+    assert "408" in put["responses"]
