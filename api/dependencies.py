@@ -10,6 +10,7 @@ from api.renderer import Renderer
 from api.service import Service
 from shared import names
 from shared.errors import BadRequest, Fault, Invalid
+from shared.faults import unknown
 from shared.plan import Epochs, Plan
 from shared.records import Records
 from shared.results import Results
@@ -49,6 +50,18 @@ def _settings(service: Annotated[Service, Depends(_service)]) -> Settings:
 
 def _records(service: Annotated[Service, Depends(_service)]) -> Records:
     return service.records
+
+
+async def known_parameters(request: Request) -> None:
+    """Invalid for a parameter that the operation does not have: a misspelt dry_run must not
+    submit."""
+    path = request.app.openapi()["paths"].get(request.scope["route"].path_format, {})
+    parameters = path.get(request.method.lower(), {}).get("parameters", [])
+    known = sorted(p["name"] for p in parameters if p["in"] == "query")
+    for name in request.query_params:
+        if name not in known:
+            message = f"'{name[:80]}': {unknown('parameter', name, known)}"
+            raise Invalid(message, [Fault(f"/query/{name}", "unknown-parameter", message)])
 
 
 async def _raw_body(request: Request) -> bytes:

@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from api import errors, openapi
+from api.dependencies import known_parameters
 from api.limits import BodyLimit
 from api.readiness import Readiness
 from api.reconcile import Reconciler
@@ -52,6 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         responses=errors.responses(),
+        dependencies=[Depends(known_parameters)],
     )
     app.state.service, app.state.readiness = service, readiness
     app.state.renderer = renderer

@@ -50,7 +50,7 @@ def _body_fault(error: Any, body: Any, model: type[BaseModel]) -> Fault:
     known = sorted({name for m in models for name in m.model_fields})
     message, kind = message_of(error), error["type"]
     if kind == "extra_forbidden":
-        kind, message = "unknown-field", _unknown(str(location[-1]), known)
+        kind, message = "unknown-field", unknown("field", str(location[-1]), known)
     elif kind == "union_tag_invalid":
         location = (*location, "name")
     elif kind == "union_tag_not_found":
@@ -70,10 +70,11 @@ def _found(value: Any) -> str:
     return text if len(text) <= MAX_WORD else f"{text[:MAX_WORD]}…"
 
 
-def _unknown(name: str, known: Sequence[str]) -> str:
+def unknown(kind: str, name: str, known: Sequence[str]) -> str:
+    """For a name that nothing of this kind has: what was probably meant, and what there is."""
     near = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean '{near[0]}'? " if near else ""
-    return f"there is no such field; {hint}known here: {', '.join(known)}"
+    return f"there is no such {kind}; {hint}known here: {', '.join(known) or 'none'}"
 
 
 def _in_body(location: Location, body: Any) -> Location:

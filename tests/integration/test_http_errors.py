@@ -339,3 +339,19 @@ def test_the_description_of_an_upload_names_what_is_read(client: httpx.Client) -
     text = put["requestBody"]["description"]
     assert set(re.findall(r"\b(?:train|test|class)\w+", text)) == {*NAMES, "classes"}
     assert "408" in put["responses"]
+
+
+def test_a_misspelt_dry_run_submits_nothing(client: httpx.Client) -> None:
+    answer = client.post("/v1/experiments", params={"dryrun": "true"}, json=GOOD)
+    found = problem(answer, 422)
+    assert found["errors"][0]["pointer"] == "/query/dryrun"
+    assert "did you mean 'dry_run'?" in found["detail"]
+    assert client.get("/v1/experiments").json()["experiments"] == []
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/v1/models", "/v1/experiments"])
+def test_a_parameter_that_an_operation_does_not_have_is_named(
+    client: httpx.Client, path: str
+) -> None:
+    found = problem(client.get(path, params={"bogus": "1"}), 422)
+    assert found["errors"][0]["pointer"] == "/query/bogus"
