@@ -143,7 +143,7 @@ def test_the_newest_experiment_is_listed_first(
     assert ids[::-1] == listed
 
 
-def test_a_blob_is_stored_once_and_named_by_its_content(storage: Storage) -> None:
+def test_a_blob_is_named_by_its_content(storage: Storage) -> None:
     data = os.urandom(100_000)
     sha = storage.write_blob(data)
     assert sha == storage.write_blob(data)
@@ -159,11 +159,26 @@ def test_a_damaged_blob_is_corrupt(storage: Storage, damage: str) -> None:
         storage.read_blob(sha)
 
 
-def test_a_blob_that_was_cut_short_is_written_again(storage: Storage) -> None:
+@pytest.mark.parametrize("damaged", [b"who", b"while"])
+def test_a_damaged_blob_of_any_size_is_written_again(storage: Storage, damaged: bytes) -> None:
     sha = storage.write_blob(b"whole")
-    storage.write(names.blob(sha), b"who")
+    storage.write(names.blob(sha), damaged)
+    assert not storage.verifies(sha)
     storage.write_blob(b"whole")
-    assert storage.read_blob(sha) == b"whole"
+    assert storage.verifies(sha)
+    storage.remove(names.blob(sha))
+    assert not storage.verifies(sha)
+
+
+@pytest.mark.parametrize("size", [3000, 12 << 20])  # the second in more than one part
+def test_a_blob_written_again_stays_whole_to_its_readers(storage: Storage, size: int) -> None:
+    data = os.urandom(size)
+    sha = storage.write_blob(data)
+    with ThreadPoolExecutor(5) as pool:
+        writing = pool.submit(lambda: [storage.write_blob(data) for _ in range(8)])
+        readings = [pool.submit(storage.read_blob, sha) for _ in range(40)]
+        assert all(reading.result() == data for reading in readings)
+        writing.result()
 
 
 def test_a_large_file_goes_there_and_back(storage: Storage, tmp_path: Path) -> None:
