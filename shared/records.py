@@ -43,11 +43,11 @@ class Records:
         return self._json(names.measurement(scope, key, probe))
 
     def metrics(self, manifest: Manifest) -> list[dict[str, Any]]:
-        """One record for each epoch of the segment, in order."""
+        """One record for each epoch of the segment, in order. Kept only once it has verified."""
         name = names.blob(manifest.metrics)
         found = self._cached(name)
         if found is None:
-            found = json.loads(self.store.read_blob(manifest.metrics))
+            found = json.loads(self._metrics_blob(manifest))
             self._keep(name, found)
         return list(found)
 
@@ -63,6 +63,19 @@ class Records:
                 raise Corrupt(f"the manifest of state {key} or of one of its ancestors is gone")
             out.insert(0, manifest)
         return out
+
+    def _metrics_blob(self, manifest: Manifest) -> bytes:
+        try:
+            return self.store.read_blob(manifest.metrics)
+        except (Corrupt, NotFound) as error:
+            raise Corrupt(
+                f"The metrics of epochs {manifest.start + 1} to {manifest.end} are damaged:"
+                f" {error.detail}. A worker of the kind that trained them"
+                f" ({manifest.provenance['numerics']}) writes them again when it trains or measures"
+                " on from there: submit the experiment with a Fisher measurement at its"
+                ' end that it has not had, of other "samples" say. Or submit it with "reuse":'
+                " false, to train all of it again for results of its own"
+            ) from error
 
     def _json(self, name: str) -> dict[str, Any] | None:
         found = self._cached(name)

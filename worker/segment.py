@@ -70,15 +70,17 @@ class _Work:
         self.config = plan.configs[segment.config]
         self.trainer = Trainer(self.config, bench.arrays(self.config), bench.device)
         self.stretches = plan.leading_to(segment)
+        self.numerics = bench.provenance["numerics"]
         self.started = time.time()
         self.rows: list[dict[str, Any]] = []
         self.times: list[str] = []
 
     def train(self, missing: list[Probed]) -> bool:
         """From the parent state, or from the furthest stored state inside, to the end."""
-        start = self._load_furthest(missing)
-        if start == self.segment.start == 0:
-            self._measure(0, missing)
+        start = self._furthest(missing)
+        self._mend_metrics(start)
+        self._load(self.segment.state(start), start)
+        self._measure(start, missing)
         for epoch in range(start, self.segment.end):
             self._epoch(epoch)
             self._measure(epoch + 1, missing)
@@ -90,6 +92,7 @@ class _Work:
 
     def replay(self, manifest: Manifest, missing: list[Probed]) -> None:
         """Reach states inside a stored segment once more, to measure them."""
+        self._mend_metrics(self.segment.end)
         inside = self.segment.replay_end(missing)
         if any(epoch < self.segment.end for epoch, _ in missing):
             self._load(self.segment.parent, self.segment.start)
@@ -101,26 +104,25 @@ class _Work:
             self._restore(manifest)
             self._measure(self.segment.end, missing)
 
-    def _load_furthest(self, missing: list[Probed]) -> int:
-        """Load the last stored state that misses no measurement before it; its epoch."""
+    def _furthest(self, missing: list[Probed]) -> int:
+        """The epoch of the last stored state that misses no measurement before it."""
         first = min((e for e, _ in missing), default=self.segment.end)
         for epoch in range(min(first, self.segment.end - 1), self.segment.start, -1):
-            manifest = self.records.manifest(self.segment.scope, self.segment.state(epoch))
-            if manifest is not None:
-                self._restore(manifest)
-                self._measure(epoch, missing)
+            if self.records.manifest(self.segment.scope, self.segment.state(epoch)) is not None:
                 return epoch
-        self._load(self.segment.parent, self.segment.start)
         return self.segment.start
 
     def _load(self, key: str, epoch: int) -> None:
         if epoch == 0:
             self.trainer.load(None)
-            return
+        else:
+            self._restore(self._stored(key, epoch))
+
+    def _stored(self, key: str, epoch: int) -> Manifest:
         manifest = self.records.manifest(self.segment.scope, key)
         if manifest is None:
             raise NotReady(f"state {key} (epoch {epoch}) is not stored yet")
-        self._restore(manifest)
+        return manifest
 
     def _restore(self, manifest: Manifest) -> None:
         """Go to a stored state; train it again where its checkpoint is gone or does not verify."""
@@ -128,21 +130,41 @@ class _Work:
             self.trainer.load(self.store.read_blob(manifest.checkpoint))
         except (Corrupt, NotFound) as error:
             log.error("state %s is trained again: %s", manifest.key, error)
-            self._load(manifest.parent, manifest.start)
-            for epoch in range(manifest.start, manifest.end):
-                self._train(epoch)
-            self._mend(manifest)
+            if manifest.checkpoint not in self._train_again(manifest):
+                raise Corrupt(
+                    f"The checkpoint of state {manifest.key} is damaged, and training it again"
+                    f" here ({self.numerics}) gives other bytes than it had"
+                    f" ({manifest.provenance['numerics']}): let a worker of that kind take it"
+                ) from error
 
-    def _mend(self, manifest: Manifest) -> None:
-        data = self.trainer.checkpoint()
-        if hashlib.sha256(data).hexdigest() != manifest.checkpoint:
-            raise Corrupt(
-                f"The checkpoint of state {manifest.key} is damaged, and training it again here"
-                f" ({self.bench.provenance['numerics']}) gives other bytes than it had"
-                f" ({manifest.provenance['numerics']}): let a worker of that kind take it"
-            )
-        self.store.remove(names.blob(manifest.checkpoint))
-        self.store.write_blob(data)
+    def _mend_metrics(self, epoch: int) -> None:
+        """Train again what leads to the state after `epoch` and has lost its metrics. Nothing is
+        built on those: where other bytes come out, the damage stays and is only said."""
+        if epoch == 0:
+            return
+        key = self._stored(self.segment.state(epoch), epoch).key
+        since = _idle_since(self.plan, self.segment)
+        for manifest in self.records.spanning(self.segment.scope, key, since):
+            if not self.store.verifies(manifest.metrics) and not self._metrics_again(manifest):
+                log.error(
+                    "the metrics of state %s are damaged; %s gave them, not %s",
+                    manifest.key, manifest.provenance["numerics"], self.numerics,
+                )  # fmt: skip
+
+    def _metrics_again(self, manifest: Manifest) -> bool:
+        if manifest.provenance["numerics"] != self.numerics:
+            return False
+        log.error("state %s is trained again: its metrics are damaged", manifest.key)
+        return manifest.metrics in self._train_again(manifest)
+
+    def _train_again(self, manifest: Manifest) -> set[str]:
+        """Go to a stored state by training. Of its two blobs those that came out the same are
+        written again: their digests."""
+        self._load(manifest.parent, manifest.start)
+        rows = [self._train(epoch) for epoch in range(manifest.start, manifest.end)]
+        blobs = {_digest(data): data for data in (self.trainer.checkpoint(), _encoded(rows))}
+        same = blobs.keys() & {manifest.checkpoint, manifest.metrics}
+        return {self.store.write_blob(blobs[digest]) for digest in same}
 
     def _epoch(self, epoch: int) -> None:
         self.rows.append(self._train(epoch))
@@ -172,28 +194,28 @@ class _Work:
                 record["provenance"]["replay_matches"] = self._replay_matches()
             self.store.create_json(names.measurement(self.segment.scope, key, digest), record)
 
-    def _replay_matches(self) -> bool:
-        """Whether the epochs trained again gave the numbers that are stored."""
+    def _replay_matches(self) -> bool | None:
+        """Whether the epochs trained again gave the numbers that are stored; None where those are
+        damaged."""
         scope, segment = self.segment.scope, self.segment
-        stored = {
-            row["epoch"]: row
-            for manifest in self.records.spanning(scope, segment.key, segment.start)
-            for row in self.records.metrics(manifest)
-        }
+        manifests = self.records.spanning(scope, segment.key, segment.start)
+        try:
+            stored = {row["epoch"]: row for m in manifests for row in self.records.metrics(m)}
+        except Corrupt:
+            return None
         return all(stored[row["epoch"]] == numbers.storable(row) for row in self.rows)
 
     def _store(self, start: int, end: int) -> None:
         """Blobs first, then the pointers of the epochs inside, the manifest last."""
         scope, key = self.segment.scope, self.segment.state(end)
         checkpoint = self.trainer.checkpoint()
-        metrics = json.dumps(numbers.storable(self.rows), sort_keys=True, separators=(",", ":"))
         manifest = Manifest(
             key=key,
             parent=self.segment.state(start),
             start=start,
             end=end,
             checkpoint=self.store.write_blob(checkpoint),
-            metrics=self.store.write_blob(metrics.encode()),
+            metrics=self.store.write_blob(_encoded(self.rows)),
             provenance=self.bench.provenance
             | {
                 "started": _now(self.started),
@@ -216,6 +238,22 @@ class _Work:
             "state %s was stored with other bytes: theirs %s, ours %s",
             ours.key, theirs.provenance.get("numerics"), ours.provenance.get("numerics"),
         )  # fmt: skip
+
+
+def _idle_since(plan: Plan, segment: Segment) -> int:
+    """Where the stored stretch above a segment begins that is no other task's to look at."""
+    idle = {(s.scope, s.key): s for s in plan.segments if s.stored and not s.probes}
+    while (above := idle.get((segment.scope, segment.parent))) is not None:
+        segment = above
+    return segment.start
+
+
+def _encoded(rows: list[dict[str, Any]]) -> bytes:
+    return json.dumps(numbers.storable(rows), sort_keys=True, separators=(",", ":")).encode()
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _now(seconds: float | None = None) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from small import body, results, submit
 
 from api.service import Service
 from shared import names
@@ -18,49 +19,8 @@ from shared.spec import ExperimentSpec
 pytestmark = pytest.mark.services
 
 
-def body(**changes):
-    return {
-        "name": "small",
-        "dataset": {"name": "gratings", "train_samples": 128, "test_samples": 64},
-        "model": {"name": "all_cnn", "width": 0.05},
-        "training": {
-            "epochs_after_deficit": 2,
-            "batch_size": 64,
-            "augmentation": {"shift": 2},
-        },
-        "deficit": {"name": "blur", "resolution": 4, "start": 0, "end": 0},
-        "sweep": {"deficit.end": [0, 2, 4]},
-        "fisher": {"every": 2, "samples": 16},
-    } | changes
-
-
-def submit(lab, **changes):
-    experiment, _ = lab.service.accept(ExperimentSpec.model_validate(body(**changes)))
-    return experiment.id
-
-
 def done(status):
     return status["progress"]["epochs"]["done"] if status["progress"] else 0
-
-
-def results(lab, id):
-    """Everything that a user could see of the numbers: metrics, traces, digests of weights."""
-    plan = lab.service.experiment(id).plan
-    out = []
-    for run in plan.runs:
-        rows, checkpoints = [], {}
-        for segment in (plan.segments[i] for i in run.segments):
-            for manifest in lab.service.records.spanning(segment.scope, segment.key, segment.start):
-                stored = lab.service.records.metrics(manifest)
-                rows += [r for r in stored if segment.start < r["epoch"] <= segment.end]
-            checkpoints[segment.end] = manifest.checkpoint
-        scope = plan.segments[run.segments[0]].scope
-        traces = {
-            (epoch, digest): lab.service.records.measurement(scope, key, digest)["values"]
-            for epoch, key, digest in run.probes
-        }
-        out.append((rows, checkpoints, traces))
-    return out
 
 
 def test_an_experiment_is_trained_measured_and_stored(lab):
@@ -219,47 +179,6 @@ def test_an_experiment_can_be_cancelled_between_two_steps(lab):
     assert lab.service.status(id)["state"] == "cancelled"
     with pytest.raises(Conflict, match="succeeded"):
         lab.service.cancel(other)
-
-
-def test_a_checkpoint_that_no_longer_verifies_is_trained_again_to_the_same_bytes(lab):
-    lab.start_worker()
-    first = submit(lab, sweep={"deficit.end": [4]}, checkpoints={"epochs": [2]})
-    lab.wait(first)
-    undisturbed = submit(lab, sweep={"deficit.end": [2]}, reuse=False)
-    lab.wait(undisturbed)
-    name = names.blob(state_at_2(lab, first).checkpoint)
-    whole = lab.service.store.read(name)
-    lab.service.store.write(name, whole[:-1] + bytes([whole[-1] ^ 1]))
-    id = submit(lab, sweep={"deficit.end": [2]})
-    assert lab.wait(id)["state"] == "succeeded"
-    assert results(lab, id) == results(lab, undisturbed)
-    assert lab.service.store.read(name) == whole
-
-
-def test_a_run_that_keeps_failing_is_set_aside_and_its_siblings_succeed(lab):
-    lab.start_worker()
-    first = submit(lab, sweep={"deficit.end": [4]}, checkpoints={"epochs": [2]})
-    lab.wait(first)
-    # A manifest whose checkpoint no training gives: nothing can be made of that.
-    manifest = state_at_2(lab, first)
-    junk = lab.service.store.write_blob(b"no checkpoint")
-    spoiled = manifest.model_copy(update={"checkpoint": junk})
-    lab.service.store.write_json(names.manifest("", manifest.key), spoiled.model_dump())
-    lab.workers[0].kill()
-    lab.start_worker()
-    id = submit(lab, sweep={"deficit.end": [0, 2]})
-    status = lab.wait(id)
-    assert status["state"] == "failed"
-    assert [failure["run"] for failure in status["failures"]] == [1]
-    assert "gives other bytes" in status["failures"][0]["reason"]
-    assert lab.service.run_states(id) == ["succeeded", "failed"]
-
-
-def state_at_2(lab, id):
-    """The manifest of the checkpoint that was asked for after two epochs."""
-    plan = lab.service.experiment(id).plan
-    key = next(s.key for s in plan.segments if s.end == 2)
-    return lab.service.records.manifest("", key)
 
 
 def test_a_data_set_that_cannot_be_had_fails_the_experiment_with_the_reason(lab):

@@ -1,0 +1,44 @@
+"""Small experiments, and all that is to be seen of their numbers."""
+
+from shared.spec import ExperimentSpec
+
+
+def body(**changes):
+    return {
+        "name": "small",
+        "dataset": {"name": "gratings", "train_samples": 128, "test_samples": 64},
+        "model": {"name": "all_cnn", "width": 0.05},
+        "training": {
+            "epochs_after_deficit": 2,
+            "batch_size": 64,
+            "augmentation": {"shift": 2},
+        },
+        "deficit": {"name": "blur", "resolution": 4, "start": 0, "end": 0},
+        "sweep": {"deficit.end": [0, 2, 4]},
+        "fisher": {"every": 2, "samples": 16},
+    } | changes
+
+
+def submit(lab, **changes):
+    experiment, _ = lab.service.accept(ExperimentSpec.model_validate(body(**changes)))
+    return experiment.id
+
+
+def results(lab, id):
+    """Everything that a user could see of the numbers: metrics, traces, digests of weights."""
+    plan = lab.service.experiment(id).plan
+    out = []
+    for run in plan.runs:
+        rows, checkpoints = [], {}
+        for segment in (plan.segments[i] for i in run.segments):
+            for manifest in lab.service.records.spanning(segment.scope, segment.key, segment.start):
+                stored = lab.service.records.metrics(manifest)
+                rows += [r for r in stored if segment.start < r["epoch"] <= segment.end]
+            checkpoints[segment.end] = manifest.checkpoint
+        scope = plan.segments[run.segments[0]].scope
+        traces = {
+            (epoch, digest): lab.service.records.measurement(scope, key, digest)["values"]
+            for epoch, key, digest in run.probes
+        }
+        out.append((rows, checkpoints, traces))
+    return out
