@@ -5,6 +5,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,9 @@ from shared.work import Attempts, preparation_work, work_name
 
 log = logging.getLogger(__name__)
 
+ASKED_IN_A_PASS = 512
+"""Segments of one experiment that a pass asks the store about: others are waiting too."""
+
 
 class Reconciler:
     def __init__(self, service: Service) -> None:
@@ -23,6 +27,8 @@ class Reconciler:
         self.store, self.live = service.store, service.live
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{id(self):x}"
         self._indexed: set[str] = set()
+        self._silent: dict[str, float] = {}
+        """Since when nobody has held work whose last attempt has not said how it ended."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="reconcile", daemon=True)
 
@@ -67,10 +73,10 @@ class Reconciler:
             self._prepare(experiment)
             return
         tracker = self.service.tracker(id)
-        tracker.refresh(self.service.records, at_most_every=0)
-        self._queue_ready(experiment, tracker)
+        waiting = tracker.refresh(self.service.records, self.live, 0, ASKED_IN_A_PASS)
+        self._queue_waiting(experiment, tracker, waiting)
         if tracker.finished():
-            self._finish(experiment, self._outcome(experiment, tracker))
+            self._finish(experiment, self._outcome(tracker))
 
     def _prepare(self, experiment: Experiment) -> None:
         """Plan once every data set is there; until then see that somebody prepares them."""
@@ -81,6 +87,8 @@ class Reconciler:
             name = dataset.removeprefix(preparation_work(""))
             attempts = Attempts.of_preparation(self.store, experiment.id, name)
             if attempts.count() >= self.service.settings.max_attempts:
+                if not self._is_over(dataset, attempts):
+                    continue
                 reason = f"data set '{name}': {attempts.last_reason()}"
                 self._finish(experiment, _ended("failed", [{"run": None, "reason": reason}]))
             elif self.live.mark_queued(dataset):
@@ -99,37 +107,38 @@ class Reconciler:
             return
         service.keep_plan(experiment.id, plan)
 
-    def _queue_ready(self, experiment: Experiment, tracker: Tracker) -> None:
+    def _queue_waiting(self, experiment: Experiment, tracker: Tracker, waiting: list[int]) -> None:
         """Send what can run and is neither queued nor leased; set aside what keeps failing."""
-        ready = {work_name(tracker.plan.segments[i]): i for i in tracker.ready()}
-        for work in self.live.idle(ready):
-            index = ready[work]
-            segment = tracker.plan.segments[index]
+        works = {work_name(tracker.plan.segments[i]): i for i in waiting}
+        idle = self.live.idle(works)
+        for work in works.keys() - set(idle):
+            self._silent.pop(work, None)
+        for work in idle:
+            segment = tracker.plan.segments[works[work]]
             attempts = Attempts.of_segment(self.store, experiment.id, segment)
             if attempts.count() >= self.service.settings.max_attempts:
-                tracker.failed[index] = attempts.last_reason()
-                log.error("segment %s is set aside: %s", work, tracker.failed[index])
-            elif self.live.mark_queued(work):
-                self.service.sender.train(experiment.id, index)
+                if self._is_over(work, attempts):
+                    tracker.failed[works[work]] = attempts.last_reason()
+                    log.error("segment %s is set aside: %s", work, attempts.last_reason())
+            elif not self.service.sender.wake(self.live, experiment.id, works[work], tracker.plan):
+                return
 
-    def _outcome(self, experiment: Experiment, tracker: Tracker) -> dict[str, Any]:
+    def _is_over(self, work: str, attempts: Attempts) -> bool:
+        """Whether the last attempt has ended: it says so, or nobody holds the work for half a lease
+        more. A worker renews its lease well within that, also where Redis forgot it."""
+        if attempts.last_has_failed():
+            return True
+        if not self.live.answers():
+            return False
+        since = self._silent.setdefault(work, time.monotonic())
+        return time.monotonic() - since > self.service.settings.lease_seconds / 2
+
+    def _outcome(self, tracker: Tracker) -> dict[str, Any]:
+        """What was planned, and what manifests say that this experiment trained itself."""
         failures = tracker.failures()
         outcome = _ended("failed" if failures else "succeeded", failures)
-        return outcome | {"epochs": self._epochs(experiment, tracker)}
-
-    def _epochs(self, experiment: Experiment, tracker: Tracker) -> dict[str, int]:
-        """What was planned, and what manifests say that this experiment trained itself."""
-        trained = 0
-        for index in tracker.done & set(tracker.todo):
-            segment = tracker.plan.segments[index]
-            if segment.stored:
-                continue
-            for manifest in self.service.records.spanning(
-                segment.scope, segment.key, segment.start
-            ):
-                if manifest.provenance["experiment"] == experiment.id:
-                    trained += manifest.end - max(manifest.start, segment.start)
-        return tracker.plan.epochs.model_dump() | {"trained": trained}
+        epochs = tracker.plan.epochs.model_dump() | {"trained": tracker.trained}
+        return outcome | {"epochs": epochs}
 
     def _finish(self, experiment: Experiment, outcome: dict[str, Any]) -> None:
         name = names.experiment_object(experiment.id, "outcome.json")

@@ -16,7 +16,6 @@ from shared.queue import Sender
 from shared.records import Records
 from shared.settings import Settings
 from shared.spec import ExperimentSpec
-from shared.work import work_name
 
 IN_FLIGHT_SECONDS = 10.0
 """A claimed Idempotency-Key without an experiment is half done after this, and is completed."""
@@ -115,8 +114,8 @@ class Service:
                 self.sender.prepare(experiment.id, dataset)
             return
         for index in self.tracker(experiment.id).ready()[:SENT_AT_ONCE]:
-            if self.live.mark_queued(work_name(experiment.plan.segments[index])):
-                self.sender.train(experiment.id, index)
+            if not self.sender.wake(self.live, experiment.id, index, experiment.plan):
+                return
 
     # --- look up ---
 
@@ -196,9 +195,9 @@ class Service:
         """The tracker, up to date to a second; with nothing left out once there is an outcome."""
         tracker = self.tracker(id)
         if ended is None:
-            tracker.refresh(self.records)
-        elif not tracker.finished():
-            tracker.refresh(self.records, at_most_every=0)
+            tracker.refresh(self.records, self.live)
+        else:
+            tracker.end(ended, self.records, self.live)
         return tracker
 
     # --- cancel, list ---

@@ -21,6 +21,7 @@ def progress(tracker: Tracker, live: Live, records: Records, outcome: Json) -> J
     states = tracker.run_states(ended, set(running))
     begun = any(state != "queued" for state in states)
     done, planned = tracker.epochs_done(running), tracker.epochs_planned()
+    trained = outcome.get("epochs", {}).get("trained")
     return {
         "state": ended or ("running" if begun or running else "queued"),
         "progress": {
@@ -28,10 +29,13 @@ def progress(tracker: Tracker, live: Live, records: Records, outcome: Json) -> J
                 "done": done,
                 "planned": planned,
                 "reused": tracker.plan.epochs.stored,
-                "trained": live.counted_epochs(tracker.experiment),
+                "trained": _counted(tracker, live) if trained is None else trained,
             },
             "runs": {"total": len(states)}
-            | {s: states.count(s) for s in ("queued", "running", "succeeded", "failed")},
+            | {
+                s: states.count(s)
+                for s in ("queued", "running", "succeeded", "failed", "cancelled")
+            },
         },
         "time_left_seconds": 0.0
         if ended
@@ -47,6 +51,11 @@ def plan_summary(plan: Plan) -> Json:
         "epochs": plan.epochs.model_dump(),
         "device_seconds": round(plan.device_seconds, 3),
     }
+
+
+def _counted(tracker: Tracker, live: Live) -> int:
+    """Redis counts every epoch as it ends; where it has forgotten, what manifests say stands."""
+    return max(tracker.trained, live.counted_epochs(tracker.experiment) or 0)
 
 
 def _time_left(

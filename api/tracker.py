@@ -1,6 +1,8 @@
 """How far one experiment is: which of its segments are done, can run, or have failed."""
 
 import time
+from bisect import bisect_right
+from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import Any
 
@@ -11,6 +13,14 @@ from shared.work import work_name
 
 FRESH_SECONDS = 1.0
 """However many clients poll, the store is asked again at most this often for one experiment."""
+ASKED_FOR_A_STATUS = 64
+"""Segments that a poll asks the store about, at most, of the many that could have become done."""
+WAVE = 64
+PATIENCE_SECONDS = 5.0
+"""For how long a poll waits for another one's questions; it then answers what is known."""
+
+# The store's answers take a network's time, so several questions are under way at once.
+_askers = ThreadPoolExecutor(16, thread_name_prefix="tracker")
 
 
 class Tracker:
@@ -19,20 +29,63 @@ class Tracker:
         self.todo = [i for i, s in enumerate(plan.segments) if not s.stored or s.probes]
         self.done = set(range(len(plan.segments))) - set(self.todo)
         self.failed: dict[int, str] = {}
+        self.trained = 0
+        """Epochs that manifests say this experiment trained itself, replays left out."""
         self._enders: dict[tuple[str, str], list[int]] = {}
         for i, segment in enumerate(plan.segments):
             self._enders.setdefault((segment.scope, segment.key), []).append(i)
         self._lock = Lock()
-        self._refreshed = 0.0
+        self._refreshed = float("-inf")
+        self._last_asked = -1
+        self._ended = False
 
-    def refresh(self, records: Records, at_most_every: float = FRESH_SECONDS) -> None:
-        """Ask the store about the segments that can run; what is done stays done."""
-        with self._lock:
+    def refresh(
+        self,
+        records: Records,
+        live: Live,
+        at_most_every: float = FRESH_SECONDS,
+        ask: int = ASKED_FOR_A_STATUS,
+    ) -> list[int]:
+        """Ask the store about up to `ask` segments that can run: first those that a worker says it
+        finished, then the others in turn, so that nothing depends on Redis. What is done stays
+        done. Returns those that were asked about and are not.
+        """
+        if not self._lock.acquire(timeout=PATIENCE_SECONDS):
+            return []
+        try:
             if time.monotonic() - self._refreshed < at_most_every:
-                return
-            while found := [i for i in self.ready() if _is_done(self.plan.segments[i], records)]:
-                self.done.update(found)
+                return []
+            waiting = self._ask(records, live, ask)
             self._refreshed = time.monotonic()
+            return waiting
+        finally:
+            self._lock.release()
+
+    def _ask(self, records: Records, live: Live, budget: int) -> list[int]:
+        waiting: set[int] = set()
+        asked = 0
+        while asked < budget and (wave := self._next_wave(live, waiting, budget - asked)):
+            asked += len(wave)
+            segments = [self.plan.segments[i] for i in wave]
+            answers = _askers.map(lambda s: _trained(s, records, self.experiment), segments)
+            for index, trained in zip(wave, answers, strict=True):
+                if trained is None:
+                    waiting.add(index)
+                else:
+                    self.done.add(index)
+                    self.trained += trained
+        return sorted(waiting)
+
+    def _next_wave(self, live: Live, waiting: set[int], most: int) -> list[int]:
+        """The next ones to ask about: said to be done, then those whose turn it is."""
+        ready = [i for i in self.ready() if i not in waiting]
+        said = self._said(live, ready)
+        finished = [i for i in ready if i in said and said[i].get("done")]
+        others = [i for i in ready if i not in said or not said[i].get("done")]
+        turn = bisect_right(others, self._last_asked)
+        wave = (finished + others[turn:] + others[:turn])[: min(most, WAVE)]
+        self._last_asked = wave[-1] if wave else -1
+        return wave
 
     def ready(self) -> list[int]:
         """Segments that are not done and wait for nothing."""
@@ -42,6 +95,14 @@ class Tracker:
     def finished(self) -> bool:
         """True once every run is done, has failed, or waits for what has failed."""
         return not self.ready()
+
+    def end(self, state: str, records: Records, live: Live) -> None:
+        """The experiment has an outcome: after success all is done, else the store says what is."""
+        if state == "succeeded":
+            self.done.update(self.todo)
+        elif not self._ended:
+            self.refresh(records, live, 0, len(self.plan.segments))
+        self._ended = True
 
     def run_states(self, ended: str | None, running: set[int]) -> list[str]:
         return [self._run_state(run.segments, ended, running) for run in self.plan.runs]
@@ -56,7 +117,10 @@ class Tracker:
 
     def running(self, live: Live) -> dict[int, dict[str, Any]]:
         """Segments being worked on now, with what their worker last said."""
-        works = {work_name(self.plan.segments[i]): i for i in self.ready()}
+        return self._said(live, self.ready())
+
+    def _said(self, live: Live, indices: list[int]) -> dict[int, dict[str, Any]]:
+        works = {work_name(self.plan.segments[i]): i for i in indices}
         return {works[work]: said for work, said in live.progress(list(works)).items()}
 
     def epochs_planned(self) -> int:
@@ -69,9 +133,10 @@ class Tracker:
 
     def _parent_done(self, index: int) -> bool:
         segment = self.plan.segments[index]
-        if segment.start == 0 or segment.stored:
+        parents = self._enders.get((segment.scope, segment.parent), [])
+        if segment.start == 0 or not parents:
             return True
-        return any(i in self.done for i in self._enders.get((segment.scope, segment.parent), []))
+        return any(i in self.done or self.plan.segments[i].stored for i in parents)
 
     def _run_state(self, segments: list[int], ended: str | None, running: set[int]) -> str:
         if all(i in self.done for i in segments):
@@ -84,10 +149,19 @@ class Tracker:
         return "running" if begun else "queued"
 
 
-def _is_done(segment: Segment, records: Records) -> bool:
+def _trained(segment: Segment, records: Records, experiment: str) -> int | None:
+    """Epochs that the experiment trained of a segment that is done; None: it is not done."""
     if records.manifest(segment.scope, segment.key) is None:
-        return False
-    return all(records.measured(segment.scope, segment.state(e), d) for e, d in segment.probes)
+        return None
+    if not all(records.measured(segment.scope, segment.state(e), d) for e, d in segment.probes):
+        return None
+    if segment.stored:
+        return 0
+    return sum(
+        manifest.end - max(manifest.start, segment.start)
+        for manifest in records.spanning(segment.scope, segment.key, segment.start)
+        if manifest.provenance["experiment"] == experiment
+    )
 
 
 def _length(segment: Segment) -> int:

@@ -18,6 +18,8 @@ class Manifest(BaseModel):
     checkpoint: str
     metrics: str
     provenance: dict[str, Any]
+    measured: list[tuple[int, str]] = []
+    """(epoch, probe digest) of what was measured on the way. More may have been added later."""
 
 
 class Stored(Protocol):
@@ -27,7 +29,37 @@ class Stored(Protocol):
     def covering(self, scope: str, key: str) -> str | None:
         """The end key of a stored segment that ends in this state, or else passes through it."""
 
+    def begun(self, scope: str, key: str) -> bool:
+        """Whether a segment is stored, or was about to be, whose first epoch ends in this state."""
+
     def measured(self, scope: str, key: str, probe: str) -> bool: ...
+
+
+class Remembered:
+    """A store whose answers are kept, the negative ones too: for one plan, not longer."""
+
+    def __init__(self, stored: Stored) -> None:
+        self._stored = stored
+        self._answers: dict[tuple[str, ...], Any] = {}
+
+    def manifest(self, scope: str, key: str) -> Manifest | None:
+        found: Manifest | None = self._ask("manifest", scope, key)
+        return found
+
+    def covering(self, scope: str, key: str) -> str | None:
+        found: str | None = self._ask("covering", scope, key)
+        return found
+
+    def begun(self, scope: str, key: str) -> bool:
+        return bool(self._ask("begun", scope, key))
+
+    def measured(self, scope: str, key: str, probe: str) -> bool:
+        return bool(self._ask("measured", scope, key, probe))
+
+    def _ask(self, question: str, *about: str) -> Any:
+        if (question, *about) not in self._answers:
+            self._answers[question, *about] = getattr(self._stored, question)(*about)
+        return self._answers[question, *about]
 
 
 class Path(BaseModel):
@@ -69,7 +101,10 @@ def _stored_step(
     path: Path, reached: int, epoch_of: dict[str, int], cuts: set[str], stored: Stored, scope: str
 ) -> Manifest | None:
     """A stored segment that ends on the path beyond `reached`. The next cut is the likeliest; any
-    other is found by following what the store knows of the states in between."""
+    other is found by following what the store knows of the states in between. Most runs are new:
+    one question tells."""
+    if reached == 0 and not stored.begun(scope, path.keys[1]):
+        return None
     following = next(e for e in range(reached + 1, path.epochs + 1) if path.keys[e] in cuts)
     manifest = stored.manifest(scope, path.keys[following])
     if manifest is not None:

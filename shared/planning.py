@@ -1,6 +1,6 @@
 """An accepted spec and the store -> its plan, with every limit and every data set looked at."""
 
-from shared import names, plan, probe, sweep
+from shared import names, probe, sweep, tree
 from shared.chain import Manifest, Path
 from shared.errors import Fault, Invalid
 from shared.facts import lookup, provisional
@@ -34,7 +34,7 @@ def plan_for(
     ]
     alone = None if spec.reuse else (lambda run: names.alone(experiment or "0" * 24, str(run)))
     known = records if all(f.digest for f in facts.values()) else _Nothing()
-    made = plan.make(paths, known, alone)
+    made = tree.make(paths, known, alone)
     _check_cost(made, settings)
     return made
 
@@ -57,6 +57,9 @@ class _Nothing:
 
     def covering(self, scope: str, key: str) -> str | None:
         return None
+
+    def begun(self, scope: str, key: str) -> bool:
+        return False
 
     def measured(self, scope: str, key: str, probe: str) -> bool:
         return False

@@ -8,7 +8,10 @@ from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
 
+from shared.live import Live
+from shared.plan import Plan
 from shared.settings import Settings
+from shared.work import work_name
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +59,15 @@ class Sender:
 
     def train(self, experiment: str, segment: int) -> bool:
         return self._send(TRAIN, experiment, segment)
+
+    def wake(self, live: Live, experiment: str, segment: int, plan: Plan) -> bool:
+        """Send a segment unless it is queued already. False where the queue does not take it:
+        there is no use in sending more now."""
+        work = work_name(plan.segments[segment])
+        if not live.mark_queued(work) or self.train(experiment, segment):
+            return True
+        live.unmark_queued(work)
+        return False
 
     def prepare(self, experiment: str, dataset: str) -> bool:
         return self._send(PREPARE, experiment, dataset)

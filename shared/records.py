@@ -36,6 +36,9 @@ class Records:
             return None
         return target if self.manifest(scope, target) is not None else None
 
+    def begun(self, scope: str, key: str) -> bool:
+        return self.store.exists(names.within(scope, key))
+
     def measured(self, scope: str, key: str, probe: str) -> bool:
         return self.measurement(scope, key, probe) is not None
 

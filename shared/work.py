@@ -52,6 +52,11 @@ class Attempts:
         with contextlib.suppress(StoreUnavailable):  # then one try too many is counted
             self.store.remove(name)
 
+    def last_has_failed(self) -> bool:
+        """False while it runs, and for ever where its process was killed."""
+        names = self._names()
+        return bool(names) and "error" in self._read(names[-1])
+
     def last_reason(self) -> str:
         for name in reversed(self._names()):
             if "error" in (record := self._read(name)):

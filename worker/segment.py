@@ -223,8 +223,10 @@ class _Work:
                 "wall_seconds": time.time() - self.started,
                 "epoch_times": self.times,
             },
+            measured=[one for one in self.segment.probes if one[0] <= end],
         )
-        for epoch in range(start + 1, end):
+        # The first epoch always has a pointer: planning asks there whether anything is stored.
+        for epoch in range(start + 1, end) or [end]:
             self.store.write_json(names.within(scope, self.segment.state(epoch)), {"segment": key})
         if not self.store.create_json(names.manifest(scope, key), manifest.model_dump()):
             self._adopt(manifest)

@@ -9,11 +9,12 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from celery import Celery
 
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 """How often a running segment renews its lease and looks at its cancel flag."""
+STEP_SECONDS = 600.0
+"""A step that takes longer than this is taken for a hang."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -67,7 +70,11 @@ class Crew:
         if not self.live.take(work, self.name):
             return
         try:
-            if not self._ended(experiment) and self._attempt(experiment, plan, segment, work):
+            with _Heartbeat(self.live, experiment, work, self.name) as tick:
+                done = not self._ended(experiment) and self._attempt(
+                    experiment, plan, segment, tick
+                )
+            if done:
                 self._wake_children(experiment, plan, index)
         finally:
             self.live.release(work, self.name)
@@ -76,7 +83,7 @@ class Crew:
         outcome = names.experiment_object(experiment, "outcome.json")
         return self.live.cancelled(experiment) or self.store.exists(outcome)
 
-    def _attempt(self, experiment: str, plan: Plan, segment: Segment, work: str) -> bool:
+    def _attempt(self, experiment: str, plan: Plan, segment: Segment, tick: "_Heartbeat") -> bool:
         """Run the segment once. An attempt is written down first: a process that is killed cannot
         say so afterwards."""
         attempts = Attempts.of_segment(self.store, experiment, segment)
@@ -84,7 +91,7 @@ class Crew:
             return False
         attempt = attempts.begin(self.name)
         try:
-            done = self._run(experiment, plan, segment, work)
+            done = self._run(experiment, plan, segment, tick)
             attempts.forget(attempt)
             return done
         except (Cancelled, NotReady, StoreUnavailable) as reason:
@@ -96,12 +103,12 @@ class Crew:
             attempts.fail(attempt, _reason(error))
             return False
 
-    def _run(self, experiment: str, plan: Plan, segment: Segment, work: str) -> bool:
+    def _run(self, experiment: str, plan: Plan, segment: Segment, tick: "_Heartbeat") -> bool:
         from worker import datasets_cache, device
         from worker.segment import Bench, execute
 
         place = device.choose(self.settings)
-        report = {"start": segment.start, "end": segment.end}
+        work, report = tick.work, {"start": segment.start, "end": segment.end}
 
         def after_epoch(epoch: int, seconds: float) -> None:
             self.live.count_epoch(experiment)
@@ -117,18 +124,20 @@ class Crew:
                 "numerics": device.numerics_class(place),
                 "device": device.describe(place),
             },
-            tick=_Heartbeat(self.live, experiment, work, self.name),
+            tick=tick,
             after_epoch=after_epoch,
             stopping=self.stopping.is_set,
         )
         self.live.report(work, report | {"epoch": segment.start})
-        return execute(bench, plan, segment)
+        done = execute(bench, plan, segment)
+        if done:
+            self.live.report(work, report | {"epoch": segment.end, "done": True})
+        return done
 
     def _wake_children(self, experiment: str, plan: Plan, index: int) -> None:
         for child in plan.children(index):
-            work = work_name(plan.segments[child])
-            if not plan.segments[child].stored and self.live.mark_queued(work):
-                self.sender.train(experiment, child)
+            if not plan.segments[child].stored:
+                self.sender.wake(self.live, experiment, child, plan)
 
     def prepare(self, experiment: str, dataset: str) -> None:
         from worker.preparation import prepare
@@ -142,7 +151,8 @@ class Crew:
                 return
             attempt = attempts.begin(self.name)
             try:
-                prepare(dataset, self.store, self.settings)
+                with _Heartbeat(self.live, experiment, work, self.name):
+                    prepare(dataset, self.store, self.settings)
                 attempts.forget(attempt)
             except StoreUnavailable:
                 attempts.forget(attempt)
@@ -154,19 +164,40 @@ class Crew:
 
 
 class _Heartbeat:
-    """The lease is renewed by steps made, so that a hang is seen."""
+    """Holds a lease while steps are made, and stops the work when its experiment is cancelled.
+
+    A step may take longer than a lease, so a thread renews it as well; it gives up after
+    STEP_SECONDS without a step, so that a hang is seen.
+    """
 
     def __init__(self, live: Live, experiment: str, work: str, owner: str) -> None:
         self.live, self.experiment, self.work, self.owner = live, experiment, work, owner
+        self.stepped = time.monotonic()
         self.looked = 0.0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
 
     def __call__(self) -> None:
-        if time.monotonic() - self.looked < LOOK_SECONDS:
+        self.stepped = time.monotonic()
+        if self.stepped - self.looked < LOOK_SECONDS:
             return
-        self.looked = time.monotonic()
+        self.looked = self.stepped
         self.live.renew(self.work, self.owner)
         if self.live.cancelled(self.experiment):
             raise Cancelled("the experiment was cancelled")
+
+    def _renew(self) -> None:
+        while not self._over.wait(self.live.lease_ms / 4000):
+            if time.monotonic() - self.stepped < STEP_SECONDS:
+                self.live.renew(self.work, self.owner)
 
 
 def _reason(error: Exception) -> str:

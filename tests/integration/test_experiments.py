@@ -52,6 +52,20 @@ def test_sharing_on_equals_sharing_off_byte_for_byte(lab):
     assert lab.service.live.counted_epochs(shared) == 10
 
 
+def test_a_checkpoint_asked_for_later_is_trained_to_and_equals_the_one_kept_at_once(lab):
+    lab.start_worker()
+    plain = {"sweep": {}, "deficit": None, "training": {"epochs": 6, "batch_size": 64}}
+    lab.wait(submit(lab, **plain))
+    kept = {**plain, "checkpoints": {"epochs": [3, 5]}, "fisher": {"epochs": [4], "samples": 16}}
+    later = submit(lab, **kept)
+    assert lab.service.experiment(later).plan.epochs.replayed == 5
+    assert lab.wait(later)["state"] == "succeeded"
+    alone = submit(lab, **kept, reuse=False)
+    lab.wait(alone)
+    assert sorted(results(lab, later)[0][1]) == [3, 5, 6]
+    assert results(lab, later) == results(lab, alone)
+
+
 def test_a_second_experiment_trains_only_what_is_new(lab):
     lab.start_worker()
     lab.wait(submit(lab))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared import plan, probe, sweep
+from shared import plan, probe, sweep, tree
 from shared.chain import Manifest, Path
 from shared.schedule import Facts, config, keys, timeline
 from shared.spec import ExperimentSpec
@@ -20,15 +20,23 @@ GRID = 20  # of a network this small, see shared/cost.py
 class Shelf:
     def __init__(self):
         self.manifests, self.pointers, self.measurements = {}, {}, set()
+        self.asked = 0
 
     def manifest(self, scope, key):
+        self.asked += 1
         return self.manifests.get((scope, key))
 
     def covering(self, scope, key):
+        self.asked += 1
         end = key if (scope, key) in self.manifests else self.pointers.get((scope, key), key)
         return end if (scope, end) in self.manifests else None
 
+    def begun(self, scope, key):
+        self.asked += 1
+        return (scope, key) in self.pointers
+
     def measured(self, scope, key, digest):
+        self.asked += 1
         return (scope, key, digest) in self.measurements
 
     def carry_out(self, made: plan.Plan) -> int:
@@ -48,10 +56,11 @@ class Shelf:
         if s.stored:
             assert self.manifest(s.scope, s.key) is not None
             return s.replay_end(s.probes) - s.start
-        for key in s.keys[:-1]:
+        for key in s.keys[:-1] or s.keys:
             self.pointers[s.scope, key] = s.key
         record = Manifest(key=s.key, parent=s.parent, start=s.start, end=s.end,
-                          checkpoint="", metrics="", provenance={})  # fmt: skip
+                          checkpoint="", metrics="", provenance={},
+                          measured=s.probes)  # fmt: skip
         assert self.manifests.setdefault((s.scope, s.key), record) is record, "trained twice"
         return s.end - s.start
 
@@ -96,7 +105,7 @@ def removal(*ends, **changes):
 
 
 def test_a_removal_sweep_trains_its_trunk_once():
-    made = plan.make(paths(removal(0, 10, 20)), Shelf())
+    made = tree.make(paths(removal(0, 10, 20)), Shelf())
     # alone 15 + 25 + 35; shared: the trunk of 20, and 3 times 15
     assert made.epochs.model_dump() == {
         "alone": 75, "shared": 65, "stored": 0, "new": 65, "replayed": 0
@@ -107,7 +116,7 @@ def test_the_papers_removal_sweep_costs_what_the_fact_sheet_counts():
     spec = body(
         training={"epochs_after_deficit": 160}, sweep={"deficit.end": list(range(0, 141, 20))}
     )
-    assert plan.make(paths(spec), Shelf()).epochs.shared == 140 + 8 * 160
+    assert tree.make(paths(spec), Shelf()).epochs.shared == 140 + 8 * 160
 
 
 def test_the_papers_sliding_window_costs_what_the_fact_sheet_counts():
@@ -116,18 +125,18 @@ def test_the_papers_sliding_window_costs_what_the_fact_sheet_counts():
         training={"epochs_after_deficit": 160},
         sweep={"deficit.start": list(range(0, 141, 20))},
     )
-    assert plan.make(paths(spec), Shelf()).epochs.shared == 140 + 8 * 200
+    assert tree.make(paths(spec), Shelf()).epochs.shared == 140 + 8 * 200
 
 
 def test_a_sliding_window_and_a_removal_sweep_share_across_experiments():
     shelf = Shelf()
-    shelf.carry_out(plan.make(paths(removal(0, 20, training={"epochs": 60})), shelf))
+    shelf.carry_out(tree.make(paths(removal(0, 20, training={"epochs": 60})), shelf))
     sliding = body(
         deficit={"name": "blur", "resolution": 4, "start": 0, "length": 20},
         training={"epochs": 60},
         sweep={"deficit.start": [0, 20, 40]},
     )
-    made = plan.make(paths(sliding), shelf)
+    made = tree.make(paths(sliding), shelf)
     # onset 0 is the removal at 20; onsets 20 and 40 leave the stored clean run at grid points.
     assert made.epochs.model_dump() == {
         "alone": 180, "shared": 160, "stored": 100, "new": 60, "replayed": 0
@@ -137,48 +146,76 @@ def test_a_sliding_window_and_a_removal_sweep_share_across_experiments():
 def test_the_same_experiment_again_costs_nothing():
     shelf = Shelf()
     wanted = paths(removal(0, 10, 20))
-    shelf.carry_out(plan.make(wanted, shelf))
-    again = plan.make(wanted, shelf)
+    shelf.carry_out(tree.make(wanted, shelf))
+    again = tree.make(wanted, shelf)
     assert (again.epochs.new, again.epochs.replayed) == (0, 0)
     assert shelf.carry_out(again) == 0
 
 
 def test_a_second_experiment_pays_only_for_what_is_new():
     shelf = Shelf()
-    shelf.carry_out(plan.make(paths(removal(0, 10, 20)), shelf))
-    made = plan.make(paths(removal(0, 10, 20, 40)), shelf)
+    shelf.carry_out(tree.make(paths(removal(0, 10, 20)), shelf))
+    made = tree.make(paths(removal(0, 10, 20, 40)), shelf)
     assert (made.epochs.new, made.epochs.replayed) == (20 + 15, 0)
     assert shelf.carry_out(made) == 35
 
 
 def test_a_fork_inside_a_stored_segment_replays_up_to_the_fork():
     shelf = Shelf()
-    shelf.carry_out(plan.make(paths(removal(20)), shelf))
-    made = plan.make(paths(removal(12)), shelf)
+    shelf.carry_out(tree.make(paths(removal(20)), shelf))
+    made = tree.make(paths(removal(12)), shelf)
     assert (made.epochs.stored, made.epochs.new, made.epochs.replayed) == (12, 15, 12)
     assert shelf.carry_out(made) == 27
 
 
 def test_requested_checkpoints_make_replays_needless():
     shelf = Shelf()
-    shelf.carry_out(plan.make(paths(removal(20, checkpoints={"epochs": [12]})), shelf))
-    made = plan.make(paths(removal(12)), shelf)
+    shelf.carry_out(tree.make(paths(removal(20, checkpoints={"epochs": [12]})), shelf))
+    made = tree.make(paths(removal(12)), shelf)
     assert made.epochs.replayed == 0
+
+
+def test_checkpoints_asked_for_later_are_trained_to_and_kept():
+    shelf = Shelf()
+    shelf.carry_out(tree.make(paths(removal(20)), shelf))
+    wanted = paths(removal(20, checkpoints={"epochs": [3, 12]}))
+    made = tree.make(wanted, shelf)
+    assert (made.epochs.stored, made.epochs.new, made.epochs.replayed) == (35, 0, 12)
+    assert shelf.carry_out(made) == 12
+    again = tree.make(wanted, shelf)
+    assert (again.epochs.new, again.epochs.replayed) == (0, 0)
+    assert [s.end for s in again.segments] == [3, 12, 20, 35]
+
+
+def test_a_new_run_costs_one_question_however_much_it_measures():
+    shelf = Shelf()
+    wanted = paths(body(training={"epochs": 200}, seeds=list(range(50)), fisher={"every": 1}))
+    tree.make(wanted, shelf)
+    assert shelf.asked == 50
+
+
+def test_a_stored_run_is_not_asked_for_each_of_its_measurements():
+    shelf = Shelf()
+    wanted = paths(body(training={"epochs": 200}, fisher={"every": 1}))
+    shelf.carry_out(tree.make(wanted, shelf))
+    shelf.asked = 0
+    assert not any(s.probes for s in tree.make(wanted, shelf).segments)
+    assert shelf.asked == 1 + 200 // GRID
 
 
 def test_a_probe_asked_for_later_replays_to_its_epoch_and_no_further():
     shelf = Shelf()
-    shelf.carry_out(plan.make(paths(removal(20)), shelf))
-    made = plan.make(paths(removal(20, fisher={"epochs": [7]})), shelf)
+    shelf.carry_out(tree.make(paths(removal(20)), shelf))
+    made = tree.make(paths(removal(20, fisher={"epochs": [7]})), shelf)
     assert (made.epochs.new, made.epochs.replayed) == (0, 7)
     assert shelf.carry_out(made) == 7
-    assert plan.make(paths(removal(20, fisher={"epochs": [7]})), shelf).epochs.replayed == 0
+    assert tree.make(paths(removal(20, fisher={"epochs": [7]})), shelf).epochs.replayed == 0
 
 
 def test_a_probe_at_a_kept_checkpoint_replays_nothing():
     shelf = Shelf()
-    shelf.carry_out(plan.make(paths(removal(20)), shelf))
-    made = plan.make(paths(removal(20, fisher={"epochs": [0, 20, 35]})), shelf)
+    shelf.carry_out(tree.make(paths(removal(20)), shelf))
+    made = tree.make(paths(removal(20, fisher={"epochs": [0, 20, 35]})), shelf)
     assert made.epochs.replayed == 0
     assert sum(len(s.probes) for s in made.segments) == 3
 
@@ -186,25 +223,25 @@ def test_a_probe_at_a_kept_checkpoint_replays_nothing():
 def test_with_reuse_off_every_run_is_trained_alone():
     shelf = Shelf()
     wanted = paths(removal(0, 10, 20))
-    shelf.carry_out(plan.make(wanted, shelf))
-    made = plan.make(wanted, shelf, alone=lambda run: f"alone/{run}/")
+    shelf.carry_out(tree.make(wanted, shelf))
+    made = tree.make(wanted, shelf, alone=lambda run: f"alone/{run}/")
     assert made.epochs.new == made.epochs.alone == 75
     assert shelf.carry_out(made) == 75
 
 
 def test_segments_are_never_longer_than_the_grid():
-    made = plan.make(paths(body(training={"epochs": 100})), Shelf())
+    made = tree.make(paths(body(training={"epochs": 100})), Shelf())
     assert [(s.start, s.end) for s in made.segments] == [(e, e + GRID) for e in range(0, 100, GRID)]
 
 
 def test_measuring_does_not_change_what_is_trained():
-    plain = plan.make(paths(removal(0, 10)), Shelf())
-    measured = plan.make(paths(removal(0, 10, fisher={"every": 3})), Shelf())
+    plain = tree.make(paths(removal(0, 10)), Shelf())
+    measured = tree.make(paths(removal(0, 10, fisher={"every": 3})), Shelf())
     assert [s.key for s in plain.segments] == [s.key for s in measured.segments]
 
 
 def test_a_plan_survives_json():
-    made = plan.make(paths(removal(0, 10, fisher={"every": 5})), Shelf())
+    made = tree.make(paths(removal(0, 10, fisher={"every": 5})), Shelf())
     assert plan.Plan.model_validate_json(made.model_dump_json()) == made
 
 
@@ -233,21 +270,24 @@ def within(asked):
     return asked | clipped
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(experiments, min_size=1, max_size=5))
 def test_what_is_trained_is_what_was_planned_whatever_came_before(sequence):
     shelf = Shelf()
     for number, asked in enumerate(sequence):
         wanted = paths(body(**within(asked)))
         alone = None if asked["reuse"] else (lambda run, n=number: f"alone/{n}/{run}/")
-        made = plan.make(wanted, shelf, alone)
+        made = tree.make(wanted, shelf, alone)
         epochs = made.epochs
         assert epochs.stored + epochs.new == epochs.shared <= epochs.alone
         assert shelf.carry_out(made) == epochs.new + epochs.replayed
         for path, run in zip(wanted, made.runs, strict=True):
             assert_whole(path, made, run)
+            scope = made.segments[run.segments[0]].scope
+            for epoch in path.checkpoints:
+                is_state = 0 < epoch <= path.epochs
+                assert not is_state or shelf.manifest(scope, path.keys[epoch]), "no checkpoint"
             for epoch, key, digest in run.probes:
-                scope = made.segments[run.segments[0]].scope
                 assert shelf.measured(scope, key, digest), f"epoch {epoch} was not measured"
 
 
@@ -266,7 +306,7 @@ def assert_whole(path, made, run):
 
 def test_probes_on_current_clean_and_deficit_images_are_told_apart():
     spec = removal(10, fisher={"epochs": [5, 20], "images": ["current", "clean", "deficit"]})
-    made = plan.make(paths(spec), Shelf())
+    made = tree.make(paths(spec), Shelf())
     shown = {
         (epoch, tuple(d["name"] for d in made.probes[digest]["stimulus"]))
         for epoch, _, digest in made.runs[0].probes
@@ -278,7 +318,7 @@ def test_probes_on_current_clean_and_deficit_images_are_told_apart():
 
 @pytest.mark.parametrize("ends", [[5, 10], [10, 5]])
 def test_the_order_of_the_sweep_does_not_change_the_work(ends):
-    made = plan.make(paths(removal(*ends)), Shelf())
+    made = tree.make(paths(removal(*ends)), Shelf())
     assert {s.key for s in made.segments} == {
-        s.key for s in plan.make(paths(removal(5, 10)), Shelf()).segments
+        s.key for s in tree.make(paths(removal(5, 10)), Shelf()).segments
     }
