@@ -10,74 +10,22 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
-import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from api import words
+from api.client import REFUSED, STATUS, Json, Service, fail, word
 
-OK, ENDED_BADLY, REFUSED, NO_ANSWER = 0, 1, 2, 3
+ENDED_BADLY = 1
 INTERRUPTED, NOBODY_READS = 130, 141
 """As a shell names a program that SIGINT or SIGPIPE ended."""
 ENDED = ("succeeded", "failed", "cancelled")
 POLL_SECONDS = 1.0
-TIMEOUT = httpx.Timeout(60, connect=5)
 KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 FIGURE_FORMATS = {".svg": "svg", ".png": "png", ".json": "json", ".vl": "vegalite"}
-
-STATUS = ("id", "name", "state", "progress")
-
-Json = dict[str, Any]
-
-
-class Service:
-    """Calls the HTTP interface. What it refuses, and its absence, end the program with a word."""
-
-    def __init__(self, url: str) -> None:
-        self.url = _address(url)
-        # Loopback and lab addresses are not for the environment's proxy to see.
-        self._client = httpx.Client(base_url=self.url, timeout=TIMEOUT, trust_env=False)
-
-    def get(self, path: str, **parameters: Any) -> httpx.Response:
-        return self._call("GET", path, params=_given(parameters))
-
-    def post(self, path: str, **parts: Any) -> httpx.Response:
-        return self._call("POST", path, **parts)
-
-    def read(self, response: httpx.Response, *fields: str) -> Json:
-        """The JSON of an answer, which has these fields."""
-        found: Any = None
-        with contextlib.suppress(ValueError):
-            found = response.json()
-        if not isinstance(found, dict) or not found.keys() >= set(fields):
-            _fail(f"{self.url} answers, but not as this service does: does something else listen "
-                  "there? The service's address is --url or HUBEL_URL", NO_ANSWER)  # fmt: skip
-        return found
-
-    def status(self, id: str) -> Json:
-        return self.read(self.get(f"/v1/experiments/{_word(id)}"), *STATUS)
-
-    def try_status(self, id: str) -> Json | None:
-        """None while the service cannot answer; whoever watches asks again."""
-        try:
-            response = self._client.get(f"/v1/experiments/{_word(id)}")
-        except httpx.RequestError:
-            return None
-        if response.status_code >= 500 or response.status_code == 429:
-            return None
-        return self.read(_checked(response), *STATUS)
-
-    def _call(self, method: str, path: str, **parts: Any) -> httpx.Response:
-        try:
-            return _checked(self._client.request(method, path, **parts))
-        except UnicodeEncodeError as error:
-            raise click.UsageError(f"{str(error.object)[:80]!r} is not text") from None
-        except httpx.RequestError as error:
-            _fail(f"No answer from {self.url}: {error or type(error).__name__}. "
-                  "Is the service up? Its address is --url or HUBEL_URL", NO_ANSWER)  # fmt: skip
 
 
 class Commands(click.Group):
@@ -172,7 +120,7 @@ def _read(file: Any) -> bytes:
     try:
         return bytes(file.read().removeprefix(b"\xef\xbb\xbf"))
     except OSError as error:
-        _fail(f"{file.name} cannot be read: {error.strerror}", REFUSED)
+        fail(f"{file.name} cannot be read: {error.strerror}", REFUSED)
 
 
 @main.command()
@@ -200,7 +148,7 @@ def watch(service: Service, id: str) -> None:
 @pass_service
 def results(service: Service, id: str, format: str) -> None:
     """Final accuracy of each point of the sweep: mean and 95 % interval over seeds."""
-    answer = service.get(f"/v1/experiments/{_word(id)}/summary")
+    answer = service.get(f"/v1/experiments/{word(id)}/summary")
     found = service.read(answer, "name", "points")
     if format == "json":
         click.echo(json.dumps(found, indent=2))
@@ -224,12 +172,12 @@ def figure(service: Service, id: str, name: str, output: Path) -> None:
     format = FIGURE_FORMATS.get(output.suffix.lower())
     if format is None:
         raise click.UsageError(f"-o ends in one of {', '.join(FIGURE_FORMATS)}")
-    path = f"/v1/experiments/{_word(id)}/figures/{_word(name)}"
+    path = f"/v1/experiments/{word(id)}/figures/{word(name)}"
     answer = service.get(path, format=format)
     try:
         output.write_bytes(answer.content)
     except OSError as error:
-        _fail(f"{output} cannot be written: {error.strerror}", REFUSED)
+        fail(f"{output} cannot be written: {error.strerror}", REFUSED)
     click.echo(str(output))
 
 
@@ -238,7 +186,7 @@ def figure(service: Service, id: str, name: str, output: Path) -> None:
 @pass_service
 def cancel(service: Service, id: str) -> None:
     """End an experiment now. What is stored stays."""
-    service.read(service.post(f"/v1/experiments/{_word(id)}/cancel"), *STATUS)
+    service.read(service.post(f"/v1/experiments/{word(id)}/cancel"), *STATUS)
     click.echo(f"{id} cancelled")
 
 
@@ -321,41 +269,6 @@ def _show(progress: Progress, bar: TaskID, found: Json) -> None:
         total=epochs.get("planned"),
         left="" if left is None or found["state"] in ENDED else f"{words.duration(left)} left",
     )
-
-
-# --- answers ---
-
-
-def _given(parameters: Json) -> Json:
-    return {name: value for name, value in parameters.items() if value not in (None, [])}
-
-
-def _address(url: str) -> str:
-    with contextlib.suppress(httpx.InvalidURL, ValueError):
-        parsed = httpx.URL(url)
-        parsed.raw_host.decode().encode("idna")  # as the socket will
-        if parsed.scheme in ("http", "https") and parsed.host:
-            return url.rstrip("/")
-    raise click.UsageError(f"--url is {url[:80]!r}: the form is http://HOST:PORT; also HUBEL_URL")
-
-
-def _word(text: str) -> str:
-    """One part of a path, whatever was typed."""
-    if not text or not all(c.isascii() and (c.isalnum() or c in "_-") for c in text):
-        raise click.UsageError(f"{text[:80]!r} is no id or name: letters, digits, _ and - only")
-    return text
-
-
-def _checked(response: httpx.Response) -> httpx.Response:
-    if response.status_code >= 400:
-        status = REFUSED if response.status_code < 500 else NO_ANSWER
-        _fail(words.problem(response), status)
-    return response
-
-
-def _fail(message: str, status: int) -> NoReturn:
-    click.echo(message, err=True)
-    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,97 @@
+"""The HTTP service as the command line sees it: whatever does not work ends with a word."""
+
+import contextlib
+import sys
+from typing import Any, NoReturn
+
+import click
+import httpx
+
+from api import words
+
+REFUSED, NO_ANSWER = 2, 3
+"""Exit status."""
+TIMEOUT = httpx.Timeout(60, connect=5)
+STATUS = ("id", "name", "state", "progress")
+"""What the status of an experiment has, whatever else it has."""
+
+Json = dict[str, Any]
+
+
+class Service:
+    """Calls the HTTP interface. What it refuses, and its absence, end the program with a word."""
+
+    def __init__(self, url: str) -> None:
+        self.url = _address(url)
+        # Loopback and lab addresses are not for the environment's proxy to see.
+        self._client = httpx.Client(base_url=self.url, timeout=TIMEOUT, trust_env=False)
+
+    def get(self, path: str, **parameters: Any) -> httpx.Response:
+        return self._call("GET", path, params=_given(parameters))
+
+    def post(self, path: str, **parts: Any) -> httpx.Response:
+        return self._call("POST", path, **parts)
+
+    def read(self, response: httpx.Response, *fields: str) -> Json:
+        """The JSON of an answer, which has these fields."""
+        found: Any = None
+        with contextlib.suppress(ValueError):
+            found = response.json()
+        if not isinstance(found, dict) or not found.keys() >= set(fields):
+            fail(f"{self.url} answers, but not as this service does: does something else listen "
+                  "there? The service's address is --url or HUBEL_URL", NO_ANSWER)  # fmt: skip
+        return found
+
+    def status(self, id: str) -> Json:
+        return self.read(self.get(f"/v1/experiments/{word(id)}"), *STATUS)
+
+    def try_status(self, id: str) -> Json | None:
+        """None while the service cannot answer; whoever watches asks again."""
+        try:
+            response = self._client.get(f"/v1/experiments/{word(id)}")
+        except httpx.RequestError:
+            return None
+        if response.status_code >= 500 or response.status_code == 429:
+            return None
+        return self.read(_checked(response), *STATUS)
+
+    def _call(self, method: str, path: str, **parts: Any) -> httpx.Response:
+        try:
+            return _checked(self._client.request(method, path, **parts))
+        except UnicodeEncodeError as error:
+            raise click.UsageError(f"{str(error.object)[:80]!r} is not text") from None
+        except httpx.RequestError as error:
+            fail(f"No answer from {self.url}: {error or type(error).__name__}. "
+                  "Is the service up? Its address is --url or HUBEL_URL", NO_ANSWER)  # fmt: skip
+
+
+def _given(parameters: Json) -> Json:
+    return {name: value for name, value in parameters.items() if value not in (None, [])}
+
+
+def _address(url: str) -> str:
+    with contextlib.suppress(httpx.InvalidURL, ValueError):
+        parsed = httpx.URL(url)
+        parsed.raw_host.decode().encode("idna")  # as the socket will
+        if parsed.scheme in ("http", "https") and parsed.host:
+            return url.rstrip("/")
+    raise click.UsageError(f"--url is {url[:80]!r}: the form is http://HOST:PORT; also HUBEL_URL")
+
+
+def word(text: str) -> str:
+    """One part of a path, whatever was typed."""
+    if not text or not all(c.isascii() and (c.isalnum() or c in "_-") for c in text):
+        raise click.UsageError(f"{text[:80]!r} is no id or name: letters, digits, _ and - only")
+    return text
+
+
+def _checked(response: httpx.Response) -> httpx.Response:
+    if response.status_code >= 400:
+        status = REFUSED if response.status_code < 500 else NO_ANSWER
+        fail(words.problem(response), status)
+    return response
+
+
+def fail(message: str, status: int) -> NoReturn:
+    click.echo(message, err=True)
+    sys.exit(status)
