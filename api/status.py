@@ -21,7 +21,6 @@ def progress(tracker: Tracker, live: Live, records: Records, outcome: Json) -> J
     states = tracker.run_states(ended, set(running))
     begun = any(state != "queued" for state in states)
     done, planned = tracker.epochs_done(running), tracker.epochs_planned()
-    trained = outcome.get("epochs", {}).get("trained")
     return {
         "state": ended or ("running" if begun or running else "queued"),
         "progress": {
@@ -29,7 +28,7 @@ def progress(tracker: Tracker, live: Live, records: Records, outcome: Json) -> J
                 "done": done,
                 "planned": planned,
                 "reused": tracker.plan.epochs.stored,
-                "trained": _counted(tracker, live) if trained is None else trained,
+                "trained": _counted(tracker, live, outcome),
             },
             "runs": {"total": len(states)}
             | {
@@ -53,9 +52,11 @@ def plan_summary(plan: Plan) -> Json:
     }
 
 
-def _counted(tracker: Tracker, live: Live) -> int:
-    """Redis counts every epoch as it ends; where it has forgotten, what manifests say stands."""
-    return max(tracker.trained, live.counted_epochs(tracker.experiment) or 0)
+def _counted(tracker: Tracker, live: Live, outcome: Json) -> int:
+    """Redis counts every epoch as it ends, replays included. Where it has forgotten, what manifests
+    say stands."""
+    counted = live.counted_epochs(tracker.experiment) or 0
+    return max(counted, tracker.trained, outcome.get("epochs", {}).get("trained", 0))
 
 
 def _time_left(

@@ -61,10 +61,11 @@ class Live:
         return bool(taken)
 
     def renew(self, work: str, owner: str) -> None:
-        """Also takes it again where Redis has forgotten everything."""
+        """Also takes it again where Redis has forgotten everything, and keeps what was reported."""
         self._try(
             lambda: self._redis.eval(_RENEW, 1, f"hubel:lease:{work}", owner, self.lease_ms), 0
         )
+        self._try(lambda: self._redis.pexpire(f"hubel:live:{work}", 2 * self.lease_ms), False)
 
     def release(self, work: str, owner: str) -> None:
         self._try(lambda: self._redis.eval(_RELEASE, 1, f"hubel:lease:{work}", owner), 0)

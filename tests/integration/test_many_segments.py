@@ -99,7 +99,8 @@ def test_without_a_word_from_redis_all_is_found_in_turn(service, experiment):
     assert outcome["epochs"]["trained"] == RUNS
     # A service that is started later does not ask for them again.
     later = Service(Counted(service.store), service.live, service.sender, service.settings)
-    assert later.status(experiment.id)["progress"]["epochs"]["trained"] == RUNS
+    progress = later.status(experiment.id)["progress"]
+    assert progress["epochs"]["trained"] == progress["runs"]["succeeded"] == RUNS
     assert later.records.asked == 0
 
 
@@ -137,9 +138,11 @@ def test_an_attempt_that_says_it_failed_is_believed_at_once(service, experiment)
 def test_a_step_may_take_longer_than_a_lease(service):
     work, live = "a" * 64, service.live
     assert live.take(work, "a worker")
+    live.report(work, {"epoch": 3})
     with _Heartbeat(live, "0" * 24, work, "a worker"):
-        time.sleep(3)
+        time.sleep(5)  # also longer than a report is kept
         assert not live.take(work, "another")
+        assert live.progress([work])[work]["epoch"] == 3
     time.sleep(2.2)
     assert live.take(work, "another")
 
