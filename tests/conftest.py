@@ -3,6 +3,7 @@ for each test."""
 
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,11 @@ from deploy.processes import Child, await_ready
 from deploy.servers import Credentials, Ports
 from shared.settings import Settings
 from shared.storage import Storage
+
+
+def pytest_configure() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and so would all that tests start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass
