@@ -248,15 +248,25 @@ def _progress() -> Progress:
 
 def _follow(service: Service, id: str, progress: Progress) -> Json:
     bar = progress.add_task("", total=None, left="")
+    told = -1
     while True:
         found = service.try_status(id)
         if found is None:
             progress.update(bar, left="no answer; asking again")
         else:
             _show(progress, bar, found)
+            if not progress.console.is_terminal and (tenth := _tenths(found)) > told:
+                told = tenth
+                click.echo(words.line(found), err=True)
             if found["state"] in ENDED:
                 return found
         time.sleep(POLL_SECONDS)
+
+
+def _tenths(found: Json) -> int:
+    """How much is done, for a log that wants a line now and then."""
+    epochs = (found["progress"] or {}).get("epochs")
+    return 10 * epochs["done"] // max(1, epochs["planned"]) if epochs else 0
 
 
 def _show(progress: Progress, bar: TaskID, found: Json) -> None:

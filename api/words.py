@@ -34,9 +34,15 @@ def plan(found: Json, certain: bool) -> str:
     words = (
         f"{found['runs']} runs, {count['alone']} epochs alone, {count['shared']} after sharing, "
         f"{count['stored']} stored already, {count['new']} new, {count['replayed']} replayed; "
-        f"about {duration(found['device_seconds'])} on the reference device"
+        f"about {duration(found['device_seconds'])} on a device that reaches 10 TFLOP/s"
     )
     return words if certain else f"{words} (before the data set is prepared: at most)"
+
+
+def line(found: Json) -> str:
+    left = found.get("time_left_seconds")
+    rest = f", {duration(left)} left" if left else ""
+    return f"{found['state']} {epochs(found)} epochs{rest}"
 
 
 def epochs(found: Json) -> str:
@@ -65,14 +71,16 @@ def _paths(found: Json) -> list[str]:
 def summary_table(found: Json) -> Table:
     paths = _paths(found)
     table = Table(title=plain(found["name"]) or None)
-    for column in ("variant", *paths):
+    variants = ["variant"] if any(point["variant"] for point in found["points"]) else []
+    for column in (*variants, *paths):
         table.add_column(plain(column))
-    for column in ("final accuracy", "95 % interval", "seeds", "drop"):
+    for column in ("final accuracy", "95 % interval", "seeds", "drop (points)"):
         table.add_column(column, justify="right")
     for point in found["points"]:
-        place = [_cell(point["variant"]), *(_cell(point["point"].get(path)) for path in paths)]
+        named = [_cell(point["variant"])] if variants else []
+        place = [*named, *(_cell(point["point"].get(path)) for path in paths)]
         seeds = f"{point['n']} of {point['runs']}"
-        drop = _percent((point["drop"] or {}).get("mean"))
+        drop = _points((point["drop"] or {}).get("mean"))
         table.add_row(*place, _percent(point["mean"]), _interval(point["interval"]), seeds, drop)
     return table
 
@@ -83,6 +91,10 @@ def _cell(value: Any) -> str:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.2f} %"
+
+
+def _points(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"
 
 
 def _interval(ends: list[float] | None) -> str:

@@ -27,13 +27,17 @@ def finding(summary: Json) -> str:
 
 
 def _costs(loss: Json) -> str:
-    low, high = loss["interval"]
-    interval = f"95 % interval {100 * low:.1f} to {100 * high:.1f}"
+    low, high = (100 * end for end in loss["interval"])
+    points = 100 * loss["mean"]
     if low > 0:
-        return f"costs {100 * loss['mean']:.1f} points of accuracy ({interval})"
+        return f"costs {points:.1f} points of accuracy ({_interval(low, high)})"
     if high < 0:
-        return f"gains {-100 * loss['mean']:.1f} points ({interval})"
-    return f"shows no loss ({100 * loss['mean']:.1f} points, {interval})"
+        return f"gains {-points:.1f} points ({_interval(-high, -low)})"
+    return f"shows no loss beyond its interval ({points:.1f} points, {_interval(low, high)})"
+
+
+def _interval(low: float, high: float) -> str:
+    return f"95 % interval {low:.1f} to {high:.1f}, paired by seed"
 
 
 def _meaning(blur: Json, restart: Json) -> str:

@@ -9,20 +9,34 @@ import numpy as np
 from shared.plan import RunPlan
 from shared.results import Results
 
-SCORE = "mean test accuracy of the last 5 epochs"
 LAST_EPOCHS = 5
 INTERVAL = "95 % Student t over seeds"
 
 
 def final_score(results: Results, run: RunPlan) -> float | None:
-    """Mean test accuracy (0..1) of the run's last 5 epochs; None until it has ended.
+    """Mean test accuracy (0..1) of the run's `scored_epochs`; None until it has ended.
 
-    A run of fewer epochs: of those it has. NaN where one of them is.
+    NaN where one of them is.
     """
-    rows = results.last_epochs(run, LAST_EPOCHS)
+    rows = results.last_epochs(run, scored_epochs(run))
     if not rows:
         return None
     return float(np.mean([float(row["test_accuracy"]) for row in rows]))
+
+
+def scored_epochs(run: RunPlan) -> int:
+    """How many epochs at a run's end are scored: 5, but no more than the latter half of those after
+    its last window (of all, where a window lasts to the end). A short run would else be scored
+    under its deficit, or while it still learns its first steps."""
+    return max(1, min(LAST_EPOCHS, (_recovery(run) or run.epochs) // 2))
+
+
+def score_words(runs: Iterable[RunPlan]) -> str:
+    counts = sorted({scored_epochs(run) for run in runs}) or [LAST_EPOCHS]
+    if counts == [1]:
+        return "test accuracy of the last epoch"
+    most = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
+    return f"mean test accuracy of the last {most} epochs"
 
 
 def spread(values: Iterable[float]) -> dict[str, Any]:
@@ -60,7 +74,7 @@ def summary(results: Results) -> dict[str, Any]:
         groups.setdefault(repr((run.variant, run.point)), []).append(run)
     classes = results.numerics()
     return {
-        "score": SCORE,
+        "score": score_words(results.plan.runs),
         "interval": INTERVAL,
         "points": [_point(runs, scores, results) for runs in groups.values()],
         "numerics": classes,
@@ -87,6 +101,7 @@ def _point(runs: list[RunPlan], scores: dict[int, float], results: Results) -> d
         "point": runs[0].point,
         "windows": runs[0].windows,
         "runs": len(runs),
+        "scored_epochs": scored_epochs(runs[0]),
         "seeds": [{"seed": r.seed, "run": r.index, "score": scores[r.index]} for r in there],
         **spread(scores[run.index] for run in there),
         "drop": spread(drops) if drops else None,

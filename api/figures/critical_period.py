@@ -6,7 +6,7 @@ from api.figures import curves, style
 from api.figures.curves import Layout
 from shared.errors import Conflict
 from shared.results import Results, Row
-from shared.score import INTERVAL, SCORE, summary
+from shared.score import INTERVAL, score_words, summary
 
 if TYPE_CHECKING:
     import altair as alt
@@ -72,7 +72,8 @@ def _spec(rows: list[Row], layout: Layout, results: Results, name: str) -> dict[
 
 def _subtitle(rows: list[Row], results: Results) -> list[str]:
     counts = {row["n"] for row in rows if row["kind"] == "mean"}
-    what = f"{curves.setting(results.plan)}, {curves.seeds_words(counts)}. Score: {SCORE}."
+    scored = score_words(results.plan.runs)
+    what = f"{curves.setting(results.plan)}, {curves.seeds_words(counts)}. Score: {scored}."
     if max(counts) == 1:
         return [what]
     return [what, f"Large points: mean with {INTERVAL}. Small points: single seeds."]

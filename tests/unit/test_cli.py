@@ -135,6 +135,13 @@ def test_watching_follows_through_outages_until_the_end(play: Play) -> None:
     assert len(asked) == 5
 
 
+def test_without_a_terminal_a_line_now_and_then_says_how_far_it_is(play: Play) -> None:
+    answers = [(200, status("running", n)) for n in (1, 1, 3)] + [(200, status("succeeded", 6))]
+    result, _ = play(answers, "watch", ID)
+    told = [line for line in result.stderr.splitlines() if line.startswith("running")]
+    assert told == ["running 1/6 epochs, 1 min 15 s left", "running 3/6 epochs, 1 min 15 s left"]
+
+
 @pytest.mark.parametrize("state", ["failed", "cancelled"])
 def test_watching_what_does_not_succeed_exits_1(play: Play, state: str) -> None:
     result, _ = play([(200, status(state))], "watch", ID)

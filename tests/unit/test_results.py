@@ -238,6 +238,21 @@ def test_the_final_score_is_the_mean_of_the_last_five_epochs():
     assert score.final_score(results, results.plan.runs[3]) is None
 
 
+@pytest.mark.parametrize(
+    ("epochs", "end", "scored"),
+    [(200, 40, 5), (30, 20, 5), (12, 4, 4), (6, 4, 1), (6, 5, 1), (6, 6, 3), (3, 0, 1), (1, 0, 1)],
+)
+def test_a_short_run_is_not_scored_under_its_deficit_or_at_its_first_steps(epochs, end, scored):
+    window = {"name": "blur", "start": 0, "end": end, "resolution": 8}
+    assert score.scored_epochs(run_plan(0, [0], epochs, windows=[window])) == scored
+
+
+def test_the_summary_says_how_many_epochs_are_scored():
+    runs = [run_plan(i, [0], epochs) for i, epochs in enumerate((30, 4))]
+    assert score.score_words(runs[:1]) == "mean test accuracy of the last 5 epochs"
+    assert score.score_words(runs) == "mean test accuracy of the last 2 to 5 epochs"
+
+
 def test_drops_are_paired_by_seed_with_the_run_without_deficit():
     found = score.summary(sweep(TABLE))["points"]
     assert [(p["variant"], p["point"]["deficit.end"], p["n"]) for p in found] == [
