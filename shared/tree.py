@@ -70,17 +70,16 @@ class _Planner:
     def _spans(self, path: Path, chain: list[Manifest]) -> list[Span]:
         """What is stored and what is new, end to end. A stored segment is cut where a checkpoint is
         asked for inside it: up to there the run is looked at as if it ended there."""
-        spans: list[Span] = []
-        for manifest in chain:
-            start = manifest.start
-            inside = [e for e in path.checkpoints if start < e < manifest.end]
-            if inside:
-                start = max(inside)
-                head = path.model_copy(update={"keys": path.keys[: start + 1]})
-                spans = self._spans(head, stored_chain(head, self.cuts, self.stored, ""))
-            spans.append((start, manifest.end, True))
-        reached = spans[-1][1] if spans else 0
-        return spans + self._new(path, reached)
+        tail: list[Span] = []
+        while cut := _last_cut(path, chain):
+            index, epoch = cut
+            after = [(m.start, m.end, True) for m in chain[index + 1 :]]
+            beyond = self._new(path, chain[-1].end)
+            tail = [(epoch, chain[index].end, True), *after, *beyond, *tail]
+            path = path.model_copy(update={"keys": path.keys[: epoch + 1]})
+            chain = stored_chain(path, self.cuts, self.stored, "")
+        spans = [(m.start, m.end, True) for m in chain]
+        return spans + self._new(path, chain[-1].end if chain else 0) + tail
 
     def _new(self, path: Path, reached: int) -> list[Span]:
         ends = [e for e in range(reached + 1, path.epochs + 1) if path.keys[e] in self.cuts]
@@ -210,6 +209,17 @@ class _Known:
 
     spans: list[Span]
     measured: set[Probed]
+
+
+def _last_cut(path: Path, chain: list[Manifest]) -> tuple[int, int] | None:
+    """The last stored segment with a checkpoint asked for inside: its place, and the last such
+    epoch."""
+    for index in reversed(range(len(chain))):
+        manifest = chain[index]
+        inside = [e for e in path.checkpoints if manifest.start < e < manifest.end]
+        if inside:
+            return index, max(inside)
+    return None
 
 
 def _clip(stretches: list[Stretch], start: int, end: int) -> list[Stretch]:

@@ -187,6 +187,16 @@ def test_checkpoints_asked_for_later_are_trained_to_and_kept():
     assert [s.end for s in again.segments] == [3, 12, 20, 35]
 
 
+def test_checkpoints_inside_many_stored_segments_are_planned_in_one_walk():
+    shelf = Shelf()
+    run = body(training={"epochs": 60 * GRID})
+    shelf.carry_out(tree.make(paths(run), shelf))
+    kept = [*range(5, 60 * GRID, GRID)]
+    made = tree.make(paths(run | {"checkpoints": {"epochs": kept}}), shelf)
+    assert (made.epochs.new, made.epochs.replayed) == (0, 60 * 5)
+    assert shelf.carry_out(made) == 60 * 5
+
+
 def test_a_new_run_costs_one_question_however_much_it_measures():
     shelf = Shelf()
     wanted = paths(body(training={"epochs": 200}, seeds=list(range(50)), fisher={"every": 1}))
