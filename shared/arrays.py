@@ -7,13 +7,14 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from shared import npy
 from shared.layout import Extremes, Layout, check_layout, count_classes
-from shared.spec import Part
+from shared.part import Part
 
 NAMES = ("train_images", "train_labels", "test_images", "test_labels")
 BLOCK_BYTES = 8 << 20
@@ -68,9 +69,20 @@ def subset_indices(split: str, total: int, n: int) -> np.ndarray:
         raise ValueError(f"cannot take {n} of {total} {split} images")
     if n == total:
         return np.arange(total, dtype=np.int64)
+    return np.sort(hash_order(split, total)[:n])
+
+
+@lru_cache(maxsize=8)
+def hash_order(split: str, total: int) -> np.ndarray:
+    """All indices in the order of their SHA-256 of "split:index"; int64, to be read only.
+
+    Any first part of it is a fair sample, however the data set is sorted.
+    """
     digests = b"".join([hashlib.sha256(f"{split}:{i}".encode()).digest() for i in range(total)])
     words = np.frombuffer(digests, ">u8").reshape(total, 4)
-    return np.sort(np.lexsort(words.T[::-1])[:n]).astype(np.int64)
+    order = np.lexsort(words.T[::-1]).astype(np.int64)
+    order.flags.writeable = False
+    return order
 
 
 def write_arrays(arrays: Arrays, out_dir: Path) -> Summary:

@@ -1,33 +1,55 @@
 """Measurements as data: which probe at which epoch, and the digest that names it.
 
-A probe is outside the key: (state key, probe digest) names a measurement.
+A probe is outside the key: (state key, probe digest) names a measurement. A probe holds all that
+its numbers depend on besides the state, and nothing else.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
+from shared.errors import Fault, Invalid
+from shared.measurements import (
+    SIDE_SAMPLES,
+    Fisher,
+    LaterMeasurements,
+    Measurements,
+    Probed,
+    SecondOrder,
+)
 from shared.schedule import Facts, Stimulus, Stretch, digest
-from shared.spec import ExperimentSpec, Fisher, RunSpec
+from shared.spec import RunSpec
 
 Probe = dict[str, Any]
 
+FISHER = "fisher"
+SECOND_ORDER = "second_order"
+KINDS = (FISHER, "gradient", "hessian_eigenvalue", "hessian_trace", SECOND_ORDER)
+
 
 def probes(
-    spec: ExperimentSpec, run: RunSpec, stretches: list[Stretch], facts: Facts
-) -> list[tuple[int, Probe]]:
-    """(epoch, probe) for all that the spec asks of one run, in order of epochs.
+    asked: Measurements | LaterMeasurements,
+    run: RunSpec,
+    stretches: list[Stretch],
+    facts: Facts,
+    kept: list[int] | None = None,
+) -> list[tuple[int, Probe, str]]:
+    """(epoch, probe, its digest) for all that is asked of one run, in order of epochs.
 
-    An epoch here is the number of epochs trained: 0 is the initial state.
+    An epoch here is the number of epochs trained: 0 is the initial state. `kept` are the epochs of
+    what asks for measurements without naming any.
     """
-    if spec.fisher is None:
-        return []
-    fisher, total = spec.fisher, run.total_epochs
-    out: list[tuple[int, Probe]] = []
-    for epoch in asked_epochs(fisher.every, fisher.epochs, total):
-        for stimulus in _stimuli(fisher, run, stretches, epoch):
-            probe = _fisher_probe(fisher, stimulus, run, facts)
-            if (epoch, probe) not in out[-len(fisher.images) :]:
-                out.append((epoch, probe))
-    return out
+    _check(asked, run)
+    found = [
+        (epoch, probe)
+        for part in (asked.fisher, asked.second_order)
+        if part is not None
+        for epoch in _epochs(part, run, kept or [])
+        for split in part.split
+        for stimulus in _stimuli(part, run, stretches, epoch)
+        for probe in _probes(part, split, stimulus, _there(run, facts)[split])
+    ]
+    found.sort(key=lambda one: one[0])
+    return list(_named_once(found))
 
 
 def asked_epochs(every: int | None, epochs: list[int], total: int) -> list[int]:
@@ -44,27 +66,75 @@ def current(stretches: list[Stretch], epoch: int) -> Stimulus:
     return next(s.stimulus for s in stretches if s.start <= shown < s.end)
 
 
-def _stimuli(fisher: Fisher, run: RunSpec, stretches: list[Stretch], epoch: int) -> list[Stimulus]:
+def name(probe: Probe) -> str:
+    """The probe's digest, with which a state's key names the measurement."""
+    return digest(probe)
+
+
+def _check(asked: Measurements | LaterMeasurements, run: RunSpec) -> None:
+    if asked.fisher and asked.fisher.estimator == "variational" and run.model.name != "all_cnn":
+        message = (
+            f"the variational estimate is made for all_cnn alone; found {run.model.name}: use signs"
+        )
+        raise Invalid(message, [Fault("/fisher/estimator", "not-for-this-model", message)])
+
+
+def _epochs(part: Probed, run: RunSpec, kept: list[int]) -> list[int]:
+    if part.every is None and not part.epochs:
+        return kept
+    return asked_epochs(part.every, part.epochs, run.total_epochs)
+
+
+def _stimuli(part: Probed, run: RunSpec, stretches: list[Stretch], epoch: int) -> list[Stimulus]:
     deficits: Stimulus = []
     for window in run.windows:
         if window.stimulus() not in deficits:
             deficits.append(window.stimulus())
     choices = {"current": current(stretches, epoch), "clean": [], "deficit": deficits}
-    return [choices[images] for images in fisher.images]
+    return [choices[images] for images in part.images]
 
 
-def _fisher_probe(fisher: Fisher, stimulus: Stimulus, run: RunSpec, facts: Facts) -> Probe:
-    """`samples` is what is really there: asking for more than that is asking for all."""
-    train, test = run.dataset.train_samples or facts.train, run.dataset.test_samples or facts.test
+def _there(run: RunSpec, facts: Facts) -> dict[str, int]:
     return {
-        "kind": "fisher",
-        "estimator": fisher.estimator,
-        "samples": min(fisher.samples, train if fisher.split == "train" else test),
-        "split": fisher.split,
-        "stimulus": stimulus,
+        "train": run.dataset.train_samples or facts.train,
+        "test": run.dataset.test_samples or facts.test,
     }
 
 
-def name(probe: Probe) -> str:
-    """The probe's digest, with which a state's key names the measurement."""
-    return digest(probe)
+def _probes(part: Probed, split: str, stimulus: Stimulus, there: int) -> Iterator[Probe]:
+    """The number of images is what is really there: asking for more is asking for all."""
+    shown: Probe = {"split": split, "stimulus": stimulus, "probe_set": part.probe_set}
+    if isinstance(part, SecondOrder):
+        number: Probe = {"samples": min(part.samples, there), "directions": part.directions}
+        yield {"kind": SECOND_ORDER, **shown, **number, "sizes": part.sizes}
+    if isinstance(part, Fisher):
+        yield {"kind": FISHER, **shown, **_method(part), **_number(part, there)}
+        samples = min(part.samples or SIDE_SAMPLES, there)
+        for kind in part.beside:
+            yield {"kind": kind, **shown, "samples": samples}
+
+
+def _method(part: Fisher) -> Probe:
+    method = {"estimator": part.estimator, "precision": part.precision}
+    options = {"norms": part.norms, "square_root": part.square_root}
+    return method | {name: value for name, value in options.items() if value is not None}
+
+
+def _number(part: Fisher, there: int) -> Probe:
+    if part.relative_error is None:
+        assert part.samples is not None
+        return {"samples": min(part.samples, there)}
+    assert part.max_samples is not None
+    return {"relative_error": part.relative_error, "max_samples": min(part.max_samples, there)}
+
+
+def _named_once(found: list[tuple[int, Probe]]) -> Iterator[tuple[int, Probe, str]]:
+    """With digests and without repetitions: two names of images may stand for the same ones."""
+    digests: dict[str, str] = {}
+    seen: set[tuple[int, str]] = set()
+    for epoch, probe in found:
+        text = repr(probe)
+        digest = digests.get(text) or digests.setdefault(text, name(probe))
+        if (epoch, digest) not in seen:
+            seen.add((epoch, digest))
+            yield epoch, probe, digest

@@ -10,7 +10,8 @@ from typing import Any
 import rfc8785
 
 from shared.errors import Fault, Invalid
-from shared.spec import Blur, Part, RunSpec
+from shared.part import Part
+from shared.spec import Blur, RunSpec
 
 TRAINING_VERSION = 1
 """Raised when the same config would train to other weights. Every old key then stays as it is."""

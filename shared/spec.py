@@ -7,19 +7,13 @@ with its `name`, added to the union below it, and one function in `worker/`.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import Field, JsonValue, StringConstraints, model_validator
+
+from shared.measurements import Measurements
+from shared.part import Count, Epoch, Every, Part
 
 DATASET_NAME = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
-FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
-Epoch = Annotated[int, Field(ge=0, le=100_000, strict=True)]
-Count = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=120)]
-
-
-class Part(BaseModel):
-    """Unknown fields are refused, and nothing changes after validation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 # --- what is shown -------------------------------------------------------------------------
@@ -188,44 +182,13 @@ class Training(Part):
         return self
 
 
-# --- measurements --------------------------------------------------------------------------
-
-
-class Fisher(Part):
-    """Trace of the Fisher information. Measured beside training: it never changes a weight."""
-
-    every: Annotated[int, Field(ge=1, le=100_000, strict=True)] | None = Field(
-        None, description="Measure after 0, every, 2*every, ... epochs and at the end."
-    )
-    epochs: list[Epoch] = Field(
-        [], max_length=10_000, description="And after these numbers of epochs."
-    )
-    estimator: Literal["label", "exact"] = Field(
-        "label",
-        description="label: one label per image drawn from the model. exact: the sum over all "
-        "classes, at the price of one backward pass for each.",
-    )
-    samples: Count = Field(1000, description="Images.")
-    images: list[Literal["current", "clean", "deficit"]] = Field(
-        ["current"],
-        min_length=1,
-        description="current: what the run was last shown; clean; or under the run's deficits.",
-    )
-    split: Literal["train", "test"] = "train"
-
-    @model_validator(mode="after")
-    def _names_an_epoch(self) -> "Fisher":
-        if self.every is None and not self.epochs:
-            raise ValueError("give 'every', 'epochs' or both")
-        if len(set(self.images)) != len(self.images):
-            raise ValueError("'images' names the same images twice")
-        return self
+# --- measurements: shared/measurements.py ----------------------------------------------------
 
 
 class Checkpoints(Part):
     """Checkpoints to keep besides those at the ends of segments."""
 
-    every: Annotated[int, Field(ge=1, le=100_000, strict=True)] | None = None
+    every: Every | None = None
     epochs: list[Epoch] = Field([], max_length=10_000)
 
 
@@ -286,12 +249,11 @@ Tag = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Paths = dict[Annotated[str, StringConstraints(max_length=120)], JsonValue]
 
 
-class ExperimentSpec(RunSpec):
+class ExperimentSpec(Measurements, RunSpec):
     """An experiment: a base run, variants and sweep axes that multiply, seeds, measurements."""
 
     schema_version: Literal[1] = 1
     name: Annotated[str, StringConstraints(max_length=200)] = ""
-    fisher: Fisher | None = None
     checkpoints: Checkpoints | None = None
     seeds: list[Seed] = Field([0], min_length=1, max_length=10_000)
     sweep: dict[

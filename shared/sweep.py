@@ -60,7 +60,8 @@ def check_epochs(spec: ExperimentSpec, points: Sequence[Point]) -> None:
             "after-the-end",
             f"{name}.epochs: {epoch} lies after the end: the longest run has {longest} epochs",
         )
-        for name, part in (("fisher", spec.fisher), ("checkpoints", spec.checkpoints))
+        for name in ("fisher", "second_order", "checkpoints")
+        for part in (getattr(spec, name),)
         for i, epoch in enumerate(part.epochs if part else [])
         if epoch > longest
     ]

@@ -19,7 +19,9 @@ from shared.storage import Storage
 
 
 def pytest_configure() -> None:
-    """What a shell starts in the background ignores Ctrl-C, and so would all that tests start."""
+    """What a shell starts in the background ignores Ctrl-C, and so would all that tests start. One
+    thread for numerics: two spinning ones collapse as soon as anything else wants a core."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -3,6 +3,7 @@ that a checkpoint holds no generator state and a measurement cannot disturb trai
 
 import hashlib
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -41,6 +42,40 @@ def normals(seed: int, purpose: str, epoch: int, rows: Tensor, size: int) -> Ten
     angle = (bits & 0xFFFFFF).float().mul_(2.0 * math.pi * 2.0**-24)
     both = torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)
     return both[:, :size].contiguous()
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Draws addressed by row, of one purpose in one epoch: a row's numbers depend on no other row,
+    nor on how rows are batched, nor on the device."""
+
+    seed: int
+    purpose: str
+    epoch: int = 0
+
+    def part(self, name: str) -> "Stream":
+        """Draws that have nothing to do with this stream's own."""
+        return Stream(self.seed, f"{self.purpose}:{name}", self.epoch)
+
+    def signs(self, rows: Tensor, size: int) -> Tensor:
+        """Fair +1 and -1. rows (B,) int64 -> (B, size) float32 on the same device."""
+        words = (size + 63) // 64
+        bits = self._words(rows, words)[:, :, None] >> torch.arange(64, device=rows.device)
+        return ((bits & 1) * 2 - 1).flatten(1)[:, :size].float()
+
+    def uniforms(self, rows: Tensor, size: int) -> Tensor:
+        """Even over [0, 1), 53 bits. rows (B,) int64 -> (B, size) float64 on the same device."""
+        return (self._words(rows, size) >> 11 & (1 << 53) - 1).double() * 2.0**-53
+
+    def normals(self, rows: Tensor, size: int) -> Tensor:
+        """As `normals`. rows (B,) int64 -> (B, size) float32 on the same device."""
+        return normals(self.seed, self.purpose, self.epoch, rows, size)
+
+    def _words(self, rows: Tensor, count: int) -> Tensor:
+        """(B, count) int64 of 64 bits each."""
+        columns = torch.arange(count, device=rows.device)
+        start = key(self.seed, self.purpose, self.epoch)
+        return _splitmix64(start, rows[:, None] * count + columns)
 
 
 def _splitmix64(start: int, counter: Tensor) -> Tensor:

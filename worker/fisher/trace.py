@@ -12,54 +12,107 @@ Unit: nats^2 per squared unit of each parameter, summed over parameters; natural
 BatchNorm is in evaluation mode: it uses its running statistics, so that images do not mix.
 """
 
-from collections.abc import Callable, Iterable
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from worker.fisher.per_example import Layer, Recording, evaluation_mode, trainable_layers
+from shared.measurements import FIRST_LOOK
+from worker import rng
+from worker.fisher.layers import Layer, trainable_layers
+from worker.fisher.norms import squared_norms
+from worker.fisher.recording import Recording, evaluation_mode
+from worker.shown import Chunk, Shown
 
-# Images in one pass. Fixed: the last bits of a sum depend on it, so no setting may change it.
-CHUNK = 32
-
-Seeds = Callable[[Tensor, slice], Iterable[tuple[Tensor | float, Tensor]]]
+Asked = dict[str, Any]
+Tick = Callable[[], None]
+Seeds = Callable[[Tensor, Chunk, Recording], Iterable[tuple[Tensor | float, Tensor]]]
+"""(log p (N, K) float64 on the CPU, images, their pass) -> pairs (c_j: (N,) or a number,
+s_j: (N, K)), float64 on the CPU."""
 
 
 def estimate(
-    model: nn.Module, images: Tensor, seeds: Seeds, tick: Callable[[], None]
+    model: nn.Module, shown: Shown, asked: Asked, seeds: Seeds, draws: rng.Stream, tick: Tick
 ) -> dict[str, Any]:
-    """tr F, in total and per layer, over `images` (n, C, H, W) in the model's dtype and device.
+    """tr F, in total and by layer, over the first `samples` images, or over as many as it takes
+    until the standard error of the total is `relative_error` of it.
 
-    `seeds(p, rows)` gives the pairs (c_j: (N,) or a number, s_j: (N, K)), float64 on the CPU, for
-    the images `rows`, whose probabilities are p: (N, K). `tick()` is called before each pass.
+    That rule looks at the error as it is estimated, after 128 images and after each further 32, and
+    so stops a little early: of lognormal values with a squared coefficient of variation of 0.5 the
+    95 % interval at 5 % held the truth in 94 % and the mean was 0.2 % too low; with 5, in 92 % and
+    0.8 % (1,500 trials each). `precision` is that of the passes and the norms; sums over images are
+    in float64. `tick()` is called before each backward pass.
     """
-    layers = trainable_layers(model)
-    norms, probabilities = [], []
-    with evaluation_mode(model):
-        for start in range(0, len(images), CHUNK):
-            rows = slice(start, min(start + CHUNK, len(images)))
-            recording = Recording(model, layers, images[rows])
+    sketched = asked.get("norms") == "sketched"
+    norms, logs = [], []
+    with _in_precision(model, asked.get("precision", "float32")) as (network, passing):
+        layers = trainable_layers(network)
+        for chunk in shown.chunks():
+            with passing():
+                recording = Recording(network, layers, _as(chunk.images, network))
             # (N, K) is small: on the CPU in float64 it is alike on every device.
-            p = recording.logits.detach().cpu().double().softmax(1)
-            norms.append(_weighted_norms(recording, seeds(p, rows), tick))
-            probabilities.append(p)
+            log_p = recording.logits.detach().cpu().double().log_softmax(1)
+            signs = partial(_signs, draws, chunk) if sketched else None
+            pairs = seeds(log_p, chunk, recording)
+            norms.append(_weighted(recording, layers, pairs, signs, tick))
+            logs.append(log_p)
             del recording  # before the next forward pass, which needs the memory
-    return _summary(torch.cat(norms), layers) | _confidence(torch.cat(probabilities))
+            if _is_enough(norms, asked):
+                break
+    values = torch.cat(norms)
+    return summary(values, layers, asked) | confidence(torch.cat(logs))
 
 
-def _weighted_norms(
+@contextmanager
+def _in_precision(
+    model: nn.Module, precision: str
+) -> Iterator[tuple[nn.Module, Callable[[], Any]]]:
+    """The network in evaluation mode, and the context of its forward passes: in float64 a copy, in
+    bfloat16 torch's autocast, which leaves BatchNorm's statistics in float32."""
+    if precision == "float64":
+        model = copy.deepcopy(model).double()
+    with evaluation_mode(model):
+        device = next(model.parameters()).device.type
+        cast = partial(torch.autocast, device, torch.bfloat16)
+        yield model, cast if precision == "bfloat16" else nullcontext
+
+
+def _as(images: Tensor, model: nn.Module) -> Tensor:
+    """Channels last: the passes through All-CNN are then 10 % faster on the CPU."""
+    images = images.to(next(model.parameters()).dtype)
+    return images.contiguous(memory_format=torch.channels_last) if images.dim() == 4 else images
+
+
+def _signs(draws: rng.Stream, chunk: Chunk, layer: str) -> Callable[[int], Tensor]:
+    return lambda size: draws.part(f"sketch:{layer}").signs(chunk.rows, size)
+
+
+def _weighted(
     recording: Recording,
-    seeds: Iterable[tuple[Tensor | float, Tensor]],
-    tick: Callable[[], None],
+    layers: list[Layer],
+    pairs: Iterable[tuple[Tensor | float, Tensor]],
+    signs: Callable[[str], Callable[[int], Tensor]] | None,
+    tick: Tick,
 ) -> Tensor:
     """sum_j c_j || J_l^T s_j ||^2, (N, layers)."""
     total = torch.zeros((), dtype=torch.float64)
-    for weight, seed in seeds:
+    for weight, seed in pairs:
         tick()
-        norms = recording.squared_norms(seed.to(recording.logits)).cpu()
+        norms = squared_norms(recording, layers, seed.to(recording.logits), signs).cpu()
         total = total + torch.as_tensor(weight).reshape(-1, 1) * norms
     return total
+
+
+def _is_enough(norms: list[Tensor], asked: Asked) -> bool:
+    wanted = asked.get("relative_error")
+    if wanted is None or sum(map(len, norms)) < FIRST_LOOK:
+        return False
+    error = _relative_error(_mean_and_error(torch.cat(norms).sum(1)))
+    return error is not None and error <= wanted
 
 
 def score(p: Tensor, labels: Tensor) -> Tensor:
@@ -69,12 +122,19 @@ def score(p: Tensor, labels: Tensor) -> Tensor:
     return seed
 
 
-def _summary(values: Tensor, layers: list[Layer]) -> dict[str, Any]:
-    """Mean and standard error of per-image values (n, layers)."""
-    return _mean_and_error(values.sum(1)) | {
+def summary(values: Tensor, layers: list[Layer], asked: Asked) -> dict[str, Any]:
+    """Means and standard errors of per-image values (n, layers)."""
+    total = values.sum(1)
+    whole = _mean_and_error(total)
+    wanted, found = asked.get("relative_error"), _relative_error(whole)
+    return whole | {
         "samples": len(values),
+        "relative_error": found,
+        "relative_error_reached": None if wanted is None else found is not None and found <= wanted,
         "layers": [
-            {"name": layer.name, "parameters": layer.parameters} | _mean_and_error(column)
+            {"name": layer.name, "parameters": layer.parameters}
+            | _mean_and_error(column)
+            | _share(column, total)
             for layer, column in zip(layers, values.T, strict=True)
         ],
     }
@@ -91,8 +151,25 @@ def _mean_and_error(values: Tensor) -> dict[str, float | None]:
     return {"trace": values.mean().item(), "standard_error": error}
 
 
-def _confidence(p: Tensor) -> dict[str, float]:
+def _relative_error(found: dict[str, float | None]) -> float | None:
+    trace, error = found["trace"], found["standard_error"]
+    return error / trace if trace and error is not None else None
+
+
+def _share(column: Tensor, total: Tensor) -> dict[str, float | None]:
+    """A layer's part of the total, a ratio r of means; error by linearisation: that of the mean of
+    (z_l - r z) / mean z. Null where the total is 0."""
+    mean = total.mean()
+    if not mean:
+        return {"share": None, "share_standard_error": None}
+    share = column.mean() / mean
+    error = _mean_and_error((column - share * total) / mean)["standard_error"]
+    return {"share": share.item(), "share_standard_error": error}
+
+
+def confidence(log_p: Tensor) -> dict[str, float]:
     """Mean entropy of the predictions, in nats, and mean largest probability: F shrinks with it."""
+    p = log_p.exp()
     return {
         "predictive_entropy": torch.special.entr(p).sum(1).mean().item(),
         "mean_confidence": p.amax(1).mean().item(),

@@ -1,0 +1,203 @@
+"""What a user may ask to be measured, beside training: nothing here changes a weight.
+
+To add a probe: its class or field here, its name in `shared/probe.py`, a function in
+`worker/probes.py`.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from shared.part import Count, Epoch, Every, Part
+
+SAMPLES = 1000
+"""Images, where neither `samples` nor `relative_error` says how many."""
+SIDE_SAMPLES = 256
+"""Images for what is measured beside a trace that draws images until an error is reached."""
+FIRST_LOOK = 128
+"""Images before the error is looked at for the first time."""
+
+Estimator = Literal["signs", "exact", "label", "variational", "empirical"]
+Beside = Literal["gradient", "hessian_eigenvalue", "hessian_trace"]
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Images = Annotated[list[Literal["current", "clean", "deficit"]], BeforeValidator(_listed)]
+Splits = Annotated[list[Literal["train", "test"]], BeforeValidator(_listed)]
+
+
+class Probed(Part):
+    """When a state is measured, and on what."""
+
+    every: Every | None = Field(
+        None, description="Measure after 0, every, 2*every, ... epochs and at the end."
+    )
+    epochs: list[Epoch] = Field(
+        [], max_length=10_000, description="And after these numbers of epochs."
+    )
+    images: Images = Field(
+        ["current"],
+        min_length=1,
+        description="One or several of: current, what the run was last shown; clean; deficit, under"
+        " each of the run's deficits.",
+    )
+    split: Splits = Field(
+        ["train"], min_length=1, description="One or both of train and test images."
+    )
+    probe_set: Literal["fixed", "redrawn"] = Field(
+        "fixed",
+        description="fixed: the same images and draws at every epoch, which steadies a curve."
+        " redrawn: others at each epoch, so that errors are independent.",
+    )
+
+    @model_validator(mode="after")
+    def _names_an_epoch(self) -> "Probed":
+        if self.every is None and not self.epochs:
+            raise ValueError("give 'every', 'epochs' or both")
+        return self
+
+    @model_validator(mode="after")
+    def _names_nothing_twice(self) -> "Probed":
+        for field in ("images", "split"):
+            named = getattr(self, field)
+            if len(set(named)) != len(named):
+                raise ValueError(f"'{field}' names the same one twice")
+        return self
+
+
+class Fisher(Probed):
+    """Trace of the Fisher information, in total and by layer, with standard errors."""
+
+    estimator: Estimator = Field(
+        "signs",
+        description="signs: random signs on the square root of the logit Fisher; the smallest"
+        " error for its cost at every stage of training. exact: the sum over all classes, at the"
+        " price of one backward pass for each. label: one label per image drawn from the model, as"
+        " the paper defines it; misleading late in training. variational: noise in the weights,"
+        " All-CNN only. empirical: the true labels; not a Fisher trace, and refused in figures of"
+        " it.",
+    )
+    norms: Literal["sketched", "exact"] | None = Field(
+        None,
+        description="Of `signs`. sketched (its default): unbiased norms of per-image gradients for"
+        " a fraction of the cost, for monitoring. exact: for publication. The other estimators"
+        " always take exact norms.",
+    )
+    square_root: Literal["rotated", "symmetric"] | None = Field(
+        None,
+        description="Of `signs`. rotated (its default): turned, image by image, to diagonalise the"
+        " logit kernel of a late layer; the smaller variance. symmetric: H^(1/2) as it is.",
+    )
+    precision: Literal["float32", "float64", "bfloat16"] = Field(
+        "float32", description="Of the passes and the norms; sums are in float64."
+    )
+    samples: Count | None = Field(
+        None, description=f"Images; {SAMPLES} if `relative_error` is not given either."
+    )
+    relative_error: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None,
+        description="Instead of `samples`: take images until the standard error of the total is"
+        " this share of it. The answer says whether that was reached.",
+    )
+    max_samples: Count | None = Field(
+        None, description="With `relative_error`: at most this many images; 10000 by default."
+    )
+    beside: list[Beside] = Field(
+        ["gradient"],
+        description="Measured at the same epochs, on the same images. gradient: norm of the loss"
+        " gradient and gradient-noise scale. hessian_eigenvalue: the largest one, by Lanczos."
+        " hessian_trace: by Hutchinson.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _written_out(cls, given: Any) -> Any:
+        """What a choice implies stands in the accepted spec."""
+        if not isinstance(given, dict):
+            return given
+        out = {key: value for key, value in given.items() if value is not None}
+        if out.get("estimator", "signs") == "signs":
+            out = {"norms": "sketched", "square_root": "rotated"} | out
+        if "relative_error" in out:
+            return {"max_samples": 10_000} | out
+        return {"samples": SAMPLES} | out
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> "Fisher":
+        if self.estimator != "signs":
+            for option in ("norms", "square_root"):
+                if getattr(self, option) is not None:
+                    raise ValueError(f"'{option}' is of the estimator signs, not {self.estimator}")
+        if self.relative_error is not None and self.samples is not None:
+            raise ValueError("give 'samples' or 'relative_error', not both")
+        if self.relative_error is None and self.max_samples is not None:
+            raise ValueError("'max_samples' goes with 'relative_error'")
+        if self.max_samples is not None and self.max_samples < FIRST_LOOK:
+            raise ValueError(
+                f"'max_samples' is {self.max_samples}: the error is first known after {FIRST_LOOK}"
+            )
+        if self.estimator == "variational":
+            if self.relative_error is not None:
+                raise ValueError("'relative_error': the variational estimate has no standard error")
+            if self.precision != "float32":
+                raise ValueError("'precision': the variational estimate is made in float32")
+        if len(set(self.beside)) != len(self.beside):
+            raise ValueError("'beside' names the same measurement twice")
+        return self
+
+
+class SecondOrder(Probed):
+    """Where the quadratic picture holds: KL(p_w' || p_w) of random perturbations of growing size
+    against 1/2 d^T F d."""
+
+    samples: Count = Field(256, description="Images.")
+    sizes: list[Annotated[float, Field(gt=0, le=10)]] = Field(
+        [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1],
+        min_length=1,
+        max_length=64,
+        description="Length of the perturbation over the length of the weights.",
+    )
+    directions: int = Field(4, ge=1, le=256, strict=True, description="Random directions.")
+
+
+class Measurements(Part):
+    """What an experiment measures."""
+
+    fisher: Fisher | None = None
+    second_order: SecondOrder | None = None
+
+
+class _Anywhere(Probed):
+    """Without `every` and `epochs`: wherever a checkpoint is kept."""
+
+    @model_validator(mode="after")
+    def _names_an_epoch(self) -> "_Anywhere":
+        return self
+
+
+class LaterFisher(_Anywhere, Fisher):
+    __doc__ = Fisher.__doc__
+
+
+class LaterSecondOrder(_Anywhere, SecondOrder):
+    __doc__ = SecondOrder.__doc__
+
+
+class LaterMeasurements(Part):
+    """Measurements of an experiment that exists. Nothing is trained: epochs between two
+    checkpoints are replayed from the nearest one before."""
+
+    fisher: LaterFisher | None = None
+    second_order: LaterSecondOrder | None = None
+    runs: list[Annotated[int, Field(ge=0, strict=True)]] | None = Field(
+        None, min_length=1, max_length=100_000, description="Of these runs alone; null: of all."
+    )
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> "LaterMeasurements":
+        if self.fisher is None and self.second_order is None:
+            raise ValueError("give 'fisher', 'second_order' or both")
+        return self

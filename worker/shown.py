@@ -1,0 +1,41 @@
+"""The labelled images that a measurement looks at, made a chunk at a time when they are needed."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# Images in one pass. Fixed: the last bits of a sum depend on it, so no setting may change it.
+CHUNK = 32
+
+
+@dataclass(frozen=True)
+class Chunk:
+    rows: Tensor
+    """(B,) int64 on the images' device: each image's place among those shown."""
+    images: Tensor
+    """(B, C, H, W) float32, normalised, under the stimulus, not augmented."""
+    labels: Tensor
+    """(B,) int64, as the stimulus has them."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    count: int
+    make: Callable[[slice], tuple[Tensor, Tensor]]
+    """Images and labels of consecutive rows."""
+
+    @classmethod
+    def of(cls, images: Tensor, labels: Tensor | None = None) -> "Shown":
+        """Of tensors that are there already; without labels, of class 0."""
+        if labels is None:
+            labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+        known = labels
+        return cls(len(images), lambda rows: (images[rows], known[rows]))
+
+    def chunks(self, start: int = 0) -> Iterator[Chunk]:
+        for first in range(start, self.count, CHUNK):
+            images, labels = self.make(slice(first, min(first + CHUNK, self.count)))
+            rows = torch.arange(first, first + len(images), device=images.device)
+            yield Chunk(rows, images, labels)
