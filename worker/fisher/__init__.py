@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from worker import rng
-from worker.fisher import empirical, exact, label, signs
+from worker.fisher import empirical, exact, label, signs, variational
 from worker.shown import Shown
 
 Estimator = Callable[
@@ -17,6 +17,7 @@ ESTIMATORS: dict[str, Estimator] = {
     "signs": signs.trace,
     "exact": exact.trace,
     "label": label.trace,
+    "variational": variational.trace,
     "empirical": empirical.trace,
 }
 
