@@ -3,8 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+BENCH_STAMP := .venv/.bench-installed
 
-.PHONY: env demo up test check format
+.PHONY: env demo up test check format bench-fisher bench-fisher-late
 
 env: $(STAMP)
 
@@ -27,6 +28,13 @@ format: env
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# DATA=images.npz (uint8, NHWC; without it generated gratings), ARGS='--networks mlp:0.5 ...'
+bench-fisher: $(BENCH_STAMP)  ## what a Fisher trace costs, beside other libraries: an hour or two
+	$(BIN)/python -m tests.bench.fisher --data '$(DATA)' $(ARGS)
+
+bench-fisher-late: $(BENCH_STAMP)  ## the figure of what stated errors are worth
+	$(BIN)/python -m tests.bench.late --data '$(DATA)' $(ARGS)
+
 # torch by itself first: the resolver then takes it as given. The stamp comes last, so that an
 # installation that broke off is taken up again.
 $(STAMP): pyproject.toml constraints.txt
@@ -37,3 +45,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(STAMP)
+
+$(BENCH_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
+	touch $(BENCH_STAMP)

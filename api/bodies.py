@@ -7,13 +7,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from email.message import Message
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from shared.errors import BadRequest, Fault, HubelError, Invalid
 from shared.faults import body_faults, pointer
-from shared.spec import ExperimentSpec
+
+Model = TypeVar("Model", bound=BaseModel)
 
 MAX_DEPTH = 32
 MAX_FAULTS = 20
@@ -25,15 +26,15 @@ class UnsupportedMediaType(HubelError):
     status, code, title = 415, "unsupported-media-type", "Unsupported media type"
 
 
-def read_spec(content_type: str, raw: bytes) -> ExperimentSpec:
-    """The experiment that a body asks for, with exactly the fields that were given set."""
+def read(model: type[Model], content_type: str, raw: bytes) -> Model:
+    """What a body asks for, with exactly the fields that were given set."""
     value = read_json(content_type, raw)
     try:
         # From JSON again: strict there means JSON's own types, so that "1" is no number.
-        return ExperimentSpec.model_validate_json(raw, strict=True)
+        return model.model_validate_json(raw, strict=True)
     except ValidationError as error:
         found = error.errors(include_url=False)
-        faults = body_faults(found[:MAX_FAULTS], value, ExperimentSpec)
+        faults = body_faults(found[:MAX_FAULTS], value, model)
         more = f" ({len(found)} errors in all)" if len(found) > 1 else ""
         raise Invalid(faults[0].message + more, faults) from None
 

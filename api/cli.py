@@ -7,23 +7,19 @@ import json
 import os
 import re
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from api import words
+from api import follow, words
 from api.client import REFUSED, STATUS, Json, Service, fail, word
+from api.follow import ENDED, INTERRUPTED
 
-ENDED_BADLY = 1
-INTERRUPTED, NOBODY_READS = 130, 141
-"""As a shell names a program that SIGINT or SIGPIPE ended."""
-ENDED = ("succeeded", "failed", "cancelled")
-POLL_SECONDS = 1.0
+NOBODY_READS = 141
+"""As a shell names a program that SIGPIPE ended."""
 KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 FIGURE_FORMATS = {".svg": "svg", ".png": "png", ".json": "json", ".vl": "vegalite"}
 
@@ -88,31 +84,58 @@ def _key(context: click.Context, parameter: click.Parameter, key: str | None) ->
     return key
 
 
+def _request(command: Any) -> Any:
+    """What a command that posts a file is given."""
+    for option in (
+        click.option("--key", callback=_key, help="Idempotency-Key: to send it again is safe."),
+        click.option("--dry-run", is_flag=True, help="Only say what there would be to do."),
+        click.option("--watch", "watching", is_flag=True, help="Stay until it has ended."),
+        click.argument("file", type=click.File("rb")),
+    ):
+        command = option(command)
+    return command
+
+
 @main.command()
-@click.argument("file", type=click.File("rb"))
-@click.option("--watch", "watching", is_flag=True, help="Stay until it has ended.")
-@click.option("--dry-run", is_flag=True, help="Only say what there would be to do.")
-@click.option("--key", callback=_key, help="Idempotency-Key: submitting again with it is safe.")
+@_request
 @pass_service
 def submit(service: Service, file: Any, watching: bool, dry_run: bool, key: str | None) -> None:
     """Submit the experiment in FILE (JSON; - is standard input)."""
+    _post(service, "/v1/experiments", file, watching, dry_run, key)
+
+
+@main.command()
+@experiment_id
+@_request
+@pass_service
+def measure(
+    service: Service, id: str, file: Any, watching: bool, dry_run: bool, key: str | None
+) -> None:
+    """Measure what is stored of an experiment as FILE says (JSON; - is standard input).
+
+    What comes is a job, with a status of its own; its numbers join the experiment's.
+    """
+    _post(service, f"/v1/experiments/{word(id)}/measurements", file, watching, dry_run, key)
+
+
+def _post(
+    service: Service, path: str, file: Any, watching: bool, dry_run: bool, key: str | None
+) -> None:
     headers = {"Content-Type": "application/json"}
     if key is not None:
         headers["Idempotency-Key"] = key
     parameters = {"dry_run": "true"} if dry_run else {}
-    answer = service.post(
-        "/v1/experiments", content=_read(file), headers=headers, params=parameters
-    )
+    answer = service.post(path, content=_read(file), headers=headers, params=parameters)
     if dry_run:
-        planned = service.read(answer, "plan", "certain")
-        click.echo(words.plan(planned["plan"], planned["certain"]))
+        planned = service.read(answer, "plan")
+        click.echo(words.plan(planned["plan"], planned.get("certain", True)))
         return
     found = service.read(answer, *STATUS)
     click.echo(found["id"])
     if found.get("plan"):
         click.echo(words.plan(found["plan"], True), err=True)
     if watching:
-        _watch(service, found["id"])
+        follow.to_the_end(service, found["id"])
 
 
 def _read(file: Any) -> bytes:
@@ -139,7 +162,7 @@ def status(service: Service, id: str, as_json: bool) -> None:
 def watch(service: Service, id: str) -> None:
     """Stay until an experiment has ended. Ctrl-C leaves it running."""
     service.status(id)
-    _watch(service, id)
+    follow.to_the_end(service, id)
 
 
 @main.command()
@@ -168,7 +191,7 @@ def results(service: Service, id: str, format: str) -> None:
               help="FILE.svg, .png, .json (its data) or .vl (Vega-Lite).")  # fmt: skip
 @pass_service
 def figure(service: Service, id: str, name: str, output: Path) -> None:
-    """Save a figure: critical_period or fisher_trace."""
+    """Save a figure: critical_period, fisher_trace, fisher_layers or second_order."""
     format = FIGURE_FORMATS.get(output.suffix.lower())
     if format is None:
         raise click.UsageError(f"-o ends in one of {', '.join(FIGURE_FORMATS)}")
@@ -202,8 +225,8 @@ def listing(
     """Experiments, newest first."""
     filters = {"state": state, "name": name, "tag": list(tag)}
     for found in _listed(service, count, filters):
-        done = words.epochs(found)
-        click.echo(f"{found['id']}  {found['state']:<9}  {found['created']}  {done:>12}  "
+        done = words.done(found)
+        click.echo(f"{found['id']}  {found['state']:<9}  {found['created']}  {done:>18}  "
                    f"{words.plain(found['name'])}")  # fmt: skip
 
 
@@ -217,68 +240,6 @@ def _listed(service: Service, count: int, filters: Json) -> Iterator[Json]:
         token = page["next_page_token"]
         if token is None:
             return
-
-
-# --- watching ---
-
-
-def _watch(service: Service, id: str) -> None:
-    try:
-        with _progress() as progress:
-            found = _follow(service, id, progress)
-    except KeyboardInterrupt:
-        click.echo(f"\n{id} goes on without us. See it again: hubel watch {id}; "
-                   f"end it: hubel cancel {id}", err=True)  # fmt: skip
-        sys.exit(INTERRUPTED)
-    click.echo(words.status(found), err=True)
-    if found["state"] != "succeeded":
-        sys.exit(ENDED_BADLY)
-
-
-def _progress() -> Progress:
-    columns = (
-        TextColumn("{task.description:<9}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("epochs"),
-        TextColumn("{task.fields[left]}"),
-    )
-    return Progress(*columns, console=Console(stderr=True))
-
-
-def _follow(service: Service, id: str, progress: Progress) -> Json:
-    bar = progress.add_task("", total=None, left="")
-    told = -1
-    while True:
-        found = service.try_status(id)
-        if found is None:
-            progress.update(bar, left="no answer; asking again")
-        else:
-            _show(progress, bar, found)
-            if not progress.console.is_terminal and (tenth := _tenths(found)) > told:
-                told = tenth
-                click.echo(words.line(found), err=True)
-            if found["state"] in ENDED:
-                return found
-        time.sleep(POLL_SECONDS)
-
-
-def _tenths(found: Json) -> int:
-    """How much is done, for a log that wants a line now and then."""
-    epochs = (found["progress"] or {}).get("epochs")
-    return 10 * epochs["done"] // max(1, epochs["planned"]) if epochs else 0
-
-
-def _show(progress: Progress, bar: TaskID, found: Json) -> None:
-    epochs = (found["progress"] or {}).get("epochs", {})
-    left = found.get("time_left_seconds")
-    progress.update(
-        bar,
-        description=found["state"],
-        completed=epochs.get("done", 0),
-        total=epochs.get("planned"),
-        left="" if left is None or found["state"] in ENDED else f"{words.duration(left)} left",
-    )
 
 
 if __name__ == "__main__":

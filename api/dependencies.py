@@ -1,6 +1,7 @@
 """What endpoints are given: the service, the raw body, checked headers and parameters."""
 
 import re
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Path, Query, Request
@@ -82,7 +83,18 @@ def _results(
     if experiment.plan is None:
         return Results.read(_NOTHING, service.records, id, name)
     done = service.done_segments(id)
-    return Results.read(experiment.plan, service.records, id, name, done)
+    found = Results.read(experiment.plan, service.records, id, name, done)
+    return replace(found, measures=experiment.accepted.measures)
+
+
+def _with_later(
+    id: Annotated[str, Depends(_experiment_id)],
+    service: Annotated[Service, Depends(_service)],
+    results: Annotated[Results, Depends(_results)],
+) -> Results:
+    jobs = service.jobs.ids(id) if results.plan.runs else []
+    plan = service.jobs.with_measured(id, results.plan, jobs)
+    return replace(results, plan=plan, jobs=frozenset(jobs))
 
 
 def _idempotency_key(
@@ -122,6 +134,8 @@ def _tags(
 
 ResultsIn = Annotated[Results, Depends(_results)]
 """What is there so far; while a data set is being prepared, nothing."""
+MeasuredIn = Annotated[Results, Depends(_with_later)]
+"""The same, with what measurement jobs have added."""
 ServiceIn = Annotated[Service, Depends(_service)]
 ReadinessIn = Annotated[Readiness, Depends(_readiness)]
 RendererIn = Annotated[Renderer, Depends(_renderer)]

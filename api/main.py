@@ -15,7 +15,16 @@ from api.readiness import Readiness
 from api.reconcile import Reconciler
 from api.renderer import Renderer
 from api.request_id import RequestId
-from api.routers import catalog, checkpoints, datasets, experiments, health, results
+from api.routers import (
+    catalog,
+    checkpoints,
+    datasets,
+    experiments,
+    fisher,
+    health,
+    measurements,
+    results,
+)
 from api.service import Service
 from shared.live import Live
 from shared.queue import Sender, make_app
@@ -57,7 +66,10 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.service, app.state.readiness = service, readiness
     app.state.renderer = renderer
-    for module in (experiments, results, checkpoints, datasets, catalog, health):
+    parts = (
+        experiments, measurements, results, fisher, checkpoints, datasets, catalog, health
+    )  # fmt: skip
+    for module in parts:
         app.include_router(module.router)
     errors.install(app)
     openapi.install(app)

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from api.errors import PROBLEM_SCHEMA
+from shared.measurements import LaterMeasurements
 from shared.spec import ExperimentSpec
 
 REFERENCE = "#/components/schemas/{model}"
@@ -37,17 +38,33 @@ EXAMPLES = {
     },
 }
 
-SUBMIT_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {"$ref": REFERENCE.format(model="ExperimentSpec")},
-                "examples": EXAMPLES,
-            }
+LATER_EXAMPLES = {
+    "checkpoints": {
+        "summary": "Fisher traces of every kept checkpoint, on training and on test images",
+        "value": {"fisher": {"split": ["train", "test"], "images": ["current", "clean"]}},
+    },
+    "publication": {
+        "summary": "Exact norms, to 1 % of the total, of two runs",
+        "value": {
+            "fisher": {"epochs": [0, 2], "norms": "exact", "relative_error": 0.01},
+            "runs": [0, 1],
         },
-    }
+    },
+    "quadratic": {
+        "summary": "How far the quadratic picture holds",
+        "value": {"second_order": {"every": 2}},
+    },
 }
+
+
+def _body(model: str, examples: dict[str, Any]) -> dict[str, Any]:
+    schema = {"$ref": REFERENCE.format(model=model)}
+    content = {"application/json": {"schema": schema, "examples": examples}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+SUBMIT_BODY = _body("ExperimentSpec", EXAMPLES)
+MEASURE_BODY = _body("LaterMeasurements", LATER_EXAMPLES)
 
 _FOLLOW = {
     operation: {"operationId": operation, "parameters": {"id": "$response.body#/id"}}
@@ -57,8 +74,11 @@ _FOLLOW = {
         "experiment_runs",
         "experiment_metrics",
         "experiment_fisher",
+        "experiment_second_order",
         "experiment_summary",
         "experiment_checkpoints",
+        "measure_experiment",
+        "list_measurements",
         "cancel_experiment",
     )
 }
@@ -93,10 +113,12 @@ def _document(app: FastAPI) -> dict[str, Any]:
         openapi_version="3.1.0",
         routes=app.routes,
     )
-    spec = ExperimentSpec.model_json_schema(ref_template=REFERENCE)
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
-    schemas |= spec.pop("$defs")
-    schemas |= {"ExperimentSpec": spec, "Problem": PROBLEM_SCHEMA}
+    for model in (ExperimentSpec, LaterMeasurements):
+        schema = model.model_json_schema(ref_template=REFERENCE)
+        schemas |= schema.pop("$defs")
+        schemas[model.__name__] = schema
+    schemas["Problem"] = PROBLEM_SCHEMA
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     return made

@@ -6,9 +6,9 @@ import os
 import socket
 import threading
 import time
-from datetime import UTC, datetime
 from typing import Any
 
+from api import outcome
 from api.service import Experiment, Service
 from api.tracker import Tracker
 from shared import names, planning
@@ -67,6 +67,7 @@ class Reconciler:
             self.store.remove(names.active_marker(id))
             return
         if id not in self._indexed:
+            self.service.jobs.link(id)
             self.store.write(names.index_entry(id), b"")
             self._indexed.add(id)
         if experiment.plan is None:
@@ -76,10 +77,13 @@ class Reconciler:
         waiting = tracker.refresh(self.service.records, self.live, 0, ASKED_IN_A_PASS)
         self._queue_waiting(experiment, tracker, waiting)
         if tracker.finished():
-            self._finish(experiment, self._outcome(tracker))
+            self._finish(experiment, outcome.of(tracker))
 
     def _prepare(self, experiment: Experiment) -> None:
         """Plan once every data set is there; until then see that somebody prepares them."""
+        if experiment.accepted.measures is not None:
+            self._fail(experiment, "the plan of this measurement job is gone from the store")
+            return
         missing = planning.unprepared(experiment.spec, self.store)
         if not missing:
             self._plan(experiment)
@@ -89,8 +93,7 @@ class Reconciler:
             if attempts.count() >= self.service.settings.max_attempts:
                 if not self._is_over(dataset, attempts):
                     continue
-                reason = f"data set '{name}': {attempts.last_reason()}"
-                self._finish(experiment, _ended("failed", [{"run": None, "reason": reason}]))
+                self._fail(experiment, f"data set '{name}': {attempts.last_reason()}")
             elif self.live.mark_queued(dataset):
                 self.service.sender.prepare(experiment.id, name)
 
@@ -103,7 +106,7 @@ class Reconciler:
         except HubelError as error:
             if error.status != 422:
                 raise
-            self._finish(experiment, _ended("failed", [{"run": None, "reason": error.detail}]))
+            self._fail(experiment, error.detail)
             return
         service.keep_plan(experiment.id, plan)
 
@@ -133,20 +136,9 @@ class Reconciler:
         since = self._silent.setdefault(work, time.monotonic())
         return time.monotonic() - since > self.service.settings.lease_seconds / 2
 
-    def _outcome(self, tracker: Tracker) -> dict[str, Any]:
-        """What was planned, and what manifests say that this experiment trained itself."""
-        failures = tracker.failures()
-        outcome = _ended("failed" if failures else "succeeded", failures)
-        epochs = tracker.plan.epochs.model_dump() | {"trained": tracker.trained}
-        return outcome | {"epochs": epochs}
+    def _fail(self, experiment: Experiment, reason: str) -> None:
+        self._finish(experiment, outcome.ended("failed", [{"run": None, "reason": reason}]))
 
-    def _finish(self, experiment: Experiment, outcome: dict[str, Any]) -> None:
-        name = names.experiment_object(experiment.id, "outcome.json")
-        if self.store.create_json(name, outcome):
-            log.info("experiment %s has %s", experiment.id, outcome["state"])
-        self.store.remove(names.active_marker(experiment.id))
-
-
-def _ended(state: str, failures: list[dict[str, Any]]) -> dict[str, Any]:
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return {"state": state, "finished": now, "failures": failures}
+    def _finish(self, experiment: Experiment, end: dict[str, Any]) -> None:
+        if self.service.finish(experiment.id, end):
+            log.info("experiment %s has %s", experiment.id, end["state"])

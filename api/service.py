@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from api import status
+from api import outcome, status
+from api.measurements import Jobs
 from api.tracker import Tracker
 from shared import names, planning, schedule
 from shared.errors import Conflict, Invalid, NotFound
 from shared.live import Live
+from shared.part import Part
 from shared.plan import Plan
 from shared.queue import Sender
 from shared.records import Records
@@ -27,18 +29,29 @@ LOOKED_AT = 500
 
 
 @dataclass(frozen=True)
+class Accepted:
+    """What was asked for and will not change."""
+
+    spec: ExperimentSpec
+    """Of a measurement job: what it measures was made of, under the job's name."""
+    shown: dict[str, Any]
+    """With every default as it was when this was accepted."""
+    measures: str | None = None
+    """The experiment that a measurement job measures."""
+
+
+@dataclass(frozen=True)
 class Experiment:
     id: str
     created: str
-    spec: ExperimentSpec
+    accepted: Accepted
     plan: Plan | None
     """None while a data set is being prepared."""
     outcome: dict[str, Any] | None
 
     @property
-    def accepted(self) -> dict[str, Any]:
-        """The spec with every default written out."""
-        return self.spec.model_dump(mode="json")
+    def spec(self) -> ExperimentSpec:
+        return self.accepted.spec
 
 
 class Service:
@@ -47,7 +60,8 @@ class Service:
     def __init__(self, records: Records, live: Live, sender: Sender, settings: Settings) -> None:
         self.records, self.store = records, records.store
         self.live, self.sender, self.settings = live, sender, settings
-        self.spec = lru_cache(maxsize=4096)(self._spec)
+        self.jobs = Jobs(self)
+        self.accepted = lru_cache(maxsize=4096)(self._accepted)
         self._plan = lru_cache(maxsize=64)(self._read_plan)
         self._outcome = lru_cache(maxsize=4096)(self._read_outcome)
         self._tracker = lru_cache(maxsize=64)(self._new_tracker)
@@ -65,20 +79,20 @@ class Service:
         id = names.new_experiment_id()
         plan = planning.plan_for(spec, self.records, self.settings, id)
         if idempotency_key is not None:
-            id = self._claim(spec, principal, idempotency_key, id)
+            id = self.claim(given(spec), principal, idempotency_key, id)
             if self.store.exists(names.index_entry(id)):
                 return self.experiment(id), False
             if not spec.reuse:  # its runs are named by the experiment
                 plan = planning.plan_for(spec, self.records, self.settings, id)
         self._write(id, spec, plan)
         experiment = self.experiment(id)
-        self._queue(experiment)
+        self.queue(experiment)
         return experiment, True
 
-    def _claim(self, spec: ExperimentSpec, principal: str, key: str, id: str) -> str:
+    def claim(self, body: dict[str, Any], principal: str, key: str, id: str) -> str:
         """The id that this key stands for: ours if we are the first to use it."""
         name = names.idempotency(principal, key)
-        claim = {"body": schedule.digest(_given(spec)), "id": id}
+        claim = {"body": schedule.digest(body), "id": id}
         if self.store.create_json(name, claim):
             return id
         first = self.store.read_json(name)
@@ -95,7 +109,7 @@ class Service:
 
     def _write(self, id: str, spec: ExperimentSpec, plan: Plan) -> None:
         """The index entry last: it says that the experiment was accepted whole."""
-        stored = {"given": _given(spec), "accepted": spec.model_dump(mode="json")}
+        stored = {"given": given(spec), "accepted": spec.model_dump(mode="json")}
         self.store.create_json(names.experiment_object(id, "spec.json"), stored)
         if planning.is_certain(plan):
             self.keep_plan(id, plan)
@@ -108,7 +122,8 @@ class Service:
             self.store.write(names.dataset_use(digest, id), b"")
         self.store.create_json(names.experiment_object(id, "plan.json"), plan.model_dump())
 
-    def _queue(self, experiment: Experiment) -> None:
+    def queue(self, experiment: Experiment) -> None:
+        """Send what can run, to begin with; the reconcile loop sees to the rest."""
         if experiment.plan is None:
             for dataset in planning.unprepared(experiment.spec, self.store):
                 self.sender.prepare(experiment.id, dataset)
@@ -123,7 +138,7 @@ class Service:
         return Experiment(
             id=id,
             created=_shown(_created(id)),
-            spec=self.spec(id),
+            accepted=self.accepted(id),
             plan=self.plan(id),
             outcome=self.outcome(id),
         )
@@ -145,12 +160,13 @@ class Service:
     def _new_tracker(self, id: str) -> Tracker:
         return Tracker(id, self._plan(id))
 
-    def _spec(self, id: str) -> ExperimentSpec:
+    def _accepted(self, id: str) -> Accepted:
         try:
             stored = self.store.read_json(names.experiment_object(id, "spec.json"))
         except NotFound:
             raise NotFound(f"There is no experiment {id}") from None
-        return ExperimentSpec.model_validate(stored["given"])
+        spec = ExperimentSpec.model_validate(stored["given"])
+        return Accepted(spec, stored["accepted"], stored.get("measures"))
 
     def _read_plan(self, id: str) -> Plan:
         return Plan.model_validate(self.store.read_json(names.experiment_object(id, "plan.json")))
@@ -162,22 +178,23 @@ class Service:
 
     def status(self, id: str) -> dict[str, Any]:
         experiment = self.experiment(id)
-        outcome = experiment.outcome or {}
+        ended = experiment.outcome or {}
         about = {
             "id": id,
             "name": experiment.spec.name,
-            "state": outcome.get("state", "preparing"),
+            "state": ended.get("state", "preparing"),
             "created": experiment.created,
-            "finished": outcome.get("finished"),
+            "finished": ended.get("finished"),
             **status.NO_PROGRESS,
-            "failures": outcome.get("failures", []),
+            "failures": ended.get("failures", []),
             "plan": None,
             "tags": experiment.spec.tags,
+            "measures": experiment.accepted.measures,
         }
         if experiment.plan is None:
             return about
-        tracker = self._followed(id, outcome.get("state"))
-        about |= status.progress(tracker, self.live, self.records, outcome)
+        tracker = self._followed(id, ended.get("state"))
+        about |= status.progress(tracker, self.live, self.records, ended)
         return about | {"plan": status.plan_summary(experiment.plan)}
 
     def run_states(self, id: str) -> list[str]:
@@ -200,13 +217,18 @@ class Service:
             tracker.end(ended, self.records, self.live)
         return tracker
 
-    # --- cancel, list ---
+    # --- end, list ---
+
+    def finish(self, id: str, outcome: dict[str, Any]) -> bool:
+        """Write the outcome, once. False where there is another."""
+        ours = self.store.create_json(names.experiment_object(id, "outcome.json"), outcome)
+        self.store.remove(names.active_marker(id))
+        return ours
 
     def cancel(self, id: str) -> Experiment:
         """End it now; what is stored stays. Again: no change. After another end: Conflict."""
-        self.spec(id)
-        outcome = {"state": "cancelled", "finished": _shown(datetime.now(UTC)), "failures": []}
-        ours = self.store.create_json(names.experiment_object(id, "outcome.json"), outcome)
+        self.accepted(id)
+        ours = self.finish(id, outcome.ended("cancelled", []))
         experiment = self.experiment(id)
         assert experiment.outcome is not None
         if not ours and experiment.outcome["state"] != "cancelled":
@@ -214,7 +236,6 @@ class Service:
                 f"The experiment has {experiment.outcome['state']}: it cannot be cancelled"
             )
         self.live.cancel(id)
-        self.store.remove(names.active_marker(id))
         return experiment
 
     def listing(
@@ -234,7 +255,7 @@ class Service:
                 return page, last
             last = entry
             id = names.experiment_of(entry)
-            spec = self.spec(id)
+            spec = self.accepted(id).spec
             if not (tags or {}).items() <= spec.tags.items():
                 continue
             if name is not None and name.lower() not in spec.name.lower():
@@ -245,8 +266,9 @@ class Service:
         return page, None
 
 
-def _given(spec: ExperimentSpec) -> dict[str, Any]:
-    return spec.model_dump(mode="json", exclude_unset=True)
+def given(part: Part) -> dict[str, Any]:
+    """What a body set, without the defaults."""
+    return part.model_dump(mode="json", exclude_unset=True)
 
 
 def _created(id: str) -> datetime:

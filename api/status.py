@@ -30,6 +30,7 @@ def progress(tracker: Tracker, live: Live, records: Records, outcome: Json) -> J
                 "reused": tracker.plan.epochs.stored,
                 "trained": _counted(tracker, live, outcome),
             },
+            "measurements": tracker.measurements(),
             "runs": {"total": len(states)}
             | {
                 s: states.count(s)
@@ -62,7 +63,10 @@ def _counted(tracker: Tracker, live: Live, outcome: Json) -> int:
 def _time_left(
     tracker: Tracker, running: dict[int, Json], epochs: int, records: Records
 ) -> float | None:
-    """Epochs left times what an epoch now takes, over the workers at it. None: no idea yet."""
+    """Epochs left times what an epoch now takes, over the workers at it. None: no idea yet, or no
+    epoch is left and it is measuring that takes the time."""
+    if epochs == 0 and tracker.ready():
+        return None
     seconds = [
         said["seconds_per_epoch"] for said in running.values() if "seconds_per_epoch" in said
     ]
@@ -77,4 +81,4 @@ def _measured_seconds(tracker: Tracker, records: Records) -> Iterator[float]:
         segment = tracker.plan.segments[index]
         manifest = records.manifest(segment.scope, segment.key)
         if manifest is not None:
-            yield manifest.provenance["wall_seconds"] / (manifest.end - manifest.start)
+            yield manifest.provenance["wall_seconds"] / max(1, manifest.end - manifest.start)

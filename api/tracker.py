@@ -116,8 +116,13 @@ class Tracker:
         ]
 
     def running(self, live: Live) -> dict[int, dict[str, Any]]:
-        """Segments being worked on now, with what their worker last said."""
-        return self._said(live, self.ready())
+        """Segments being worked on now, with what their worker last said. That a stored segment is
+        done was said about other measurements of it."""
+        said = self._said(live, self.ready())
+        return {
+            i: word for i, word in said.items()
+            if not (word.get("done") and self.plan.segments[i].stored)
+        }  # fmt: skip
 
     def _said(self, live: Live, indices: list[int]) -> dict[int, dict[str, Any]]:
         works = {work_name(self.plan.segments[i]): i for i in indices}
@@ -130,6 +135,12 @@ class Tracker:
         whole = sum(_length(self.plan.segments[i]) for i in self.todo if i in self.done)
         begun = [(self.plan.segments[i], said["epoch"]) for i, said in running.items()]
         return whole + sum(min(max(e - s.start, 0), _length(s)) for s, e in begun)
+
+    def measurements(self) -> dict[str, int]:
+        """Measurements that the plan wants made, and those of them in segments that are done."""
+        counts = {i: len(self.plan.segments[i].probes) for i in self.todo}
+        done = sum(count for i, count in counts.items() if i in self.done)
+        return {"done": done, "planned": sum(counts.values())}
 
     def _parent_done(self, index: int) -> bool:
         segment = self.plan.segments[index]

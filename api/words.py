@@ -11,6 +11,8 @@ from rich.table import Table
 
 Json = dict[str, Any]
 
+MEASUREMENTS = "measurements"
+
 
 def status(found: Json) -> str:
     lines = [f"{found['id']}  {found['state']}  {plain(found['name'])}".rstrip()]
@@ -21,6 +23,9 @@ def status(found: Json) -> str:
         rest = f", {duration(left)} left" if left else ""
         reused = f", {epochs['reused']} taken from the store" if epochs.get("reused") else ""
         lines.append(f"epochs: {epochs['done']} of {epochs['planned']} trained{reused}{rest}")
+        what, count = counted(found)
+        if what == MEASUREMENTS:
+            lines[-1] = f"measurements: {count['done']} of {count['planned']}"
         failed = f", {runs['failed']} failed" if runs.get("failed") else ""
         lines.append(f"runs: {runs.get('succeeded', 0)} of {runs['total']} done{failed}")
     for failure in found.get("failures", [])[:10]:
@@ -31,6 +36,11 @@ def status(found: Json) -> str:
 
 def plan(found: Json, certain: bool) -> str:
     count = found["epochs"]
+    if measured := found.get("measurements"):
+        return (
+            f"{found['runs']} runs, {measured['asked']} measurements, {measured['stored']} there"
+            f" already, {measured['new']} new; {count['replayed']} epochs replayed"
+        )
     words = (
         f"{found['runs']} runs, {count['alone']} epochs alone, {count['shared']} after sharing, "
         f"{count['stored']} stored already, {count['new']} new, {count['replayed']} replayed; "
@@ -42,12 +52,20 @@ def plan(found: Json, certain: bool) -> str:
 def line(found: Json) -> str:
     left = found.get("time_left_seconds")
     rest = f", {duration(left)} left" if left else ""
-    return f"{found['state']} {epochs(found)} epochs{rest}"
+    return f"{found['state']} {done(found)}{rest}"
 
 
-def epochs(found: Json) -> str:
-    epochs = (found["progress"] or {}).get("epochs")
-    return f"{epochs['done']}/{epochs['planned']}" if epochs else "-"
+def done(found: Json) -> str:
+    what, count = counted(found)
+    return f"{count['done']}/{count['planned']} {what}" if found["progress"] else f"- {what}"
+
+
+def counted(found: Json) -> tuple[str, Json]:
+    """What an experiment is counted in, how many are done and planned: a measurement job trains no
+    epochs, or replays few."""
+    progress = found["progress"] or {}
+    what = MEASUREMENTS if found.get("measures") else "epochs"
+    return what, progress.get(what) or {"done": 0, "planned": 0}
 
 
 def duration(seconds: float) -> str:

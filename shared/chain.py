@@ -1,5 +1,6 @@
 """Stored segments end to end: how much of a run's path the store holds already."""
 
+from collections.abc import Collection
 from typing import Any, Protocol
 
 from pydantic import BaseModel
@@ -32,7 +33,8 @@ class Stored(Protocol):
     def begun(self, scope: str, key: str) -> bool:
         """Whether a segment is stored, or was about to be, whose first epoch ends in this state."""
 
-    def measured(self, scope: str, key: str, probe: str) -> bool: ...
+    def probed(self, scope: str, key: str) -> Collection[str]:
+        """Digests of the probes that this state was measured with."""
 
 
 class Remembered:
@@ -53,8 +55,9 @@ class Remembered:
     def begun(self, scope: str, key: str) -> bool:
         return bool(self._ask("begun", scope, key))
 
-    def measured(self, scope: str, key: str, probe: str) -> bool:
-        return bool(self._ask("measured", scope, key, probe))
+    def probed(self, scope: str, key: str) -> Collection[str]:
+        found: Collection[str] = self._ask("probed", scope, key)
+        return found
 
     def _ask(self, question: str, *about: str) -> Any:
         if (question, *about) not in self._answers:
@@ -65,6 +68,9 @@ class Remembered:
 class Path(BaseModel):
     """One run before it is cut: its timeline and the names of all its states."""
 
+    index: int
+    scope: str = ""
+    """Of the names of its states: "" is shared."""
     variant: str | None
     point: dict[str, Any]
     seed: int
@@ -72,25 +78,25 @@ class Path(BaseModel):
     stretches: list[Stretch]
     windows: list[dict[str, Any]]
     keys: list[str]
-    probes: list[tuple[int, Probe, str]]
+    probes: list[tuple[int, Probe, str]] = []
     """(epoch, probe, digest)"""
-    checkpoints: list[int]
+    checkpoints: list[int] = []
 
     @property
     def epochs(self) -> int:
         return len(self.keys) - 1
 
 
-def stored_chain(path: Path, cuts: set[str], stored: Stored, scope: str) -> list[Manifest]:
+def stored_chain(path: Path, cuts: set[str], stored: Stored) -> list[Manifest]:
     """Stored segments, end to end from epoch 0, that cover as much of the path as there is."""
     epoch_of = {key: epoch for epoch, key in enumerate(path.keys)}
     chain: list[Manifest] = []
     reached = 0
     while reached < path.epochs:
-        found = _stored_step(path, reached, epoch_of, cuts, stored, scope)
+        found = _stored_step(path, reached, epoch_of, cuts, stored)
         if found is None:
             break
-        joined = _join(chain, found, stored, scope)
+        joined = _join(chain, found, stored, path.scope)
         if joined is None:
             break
         chain, reached = joined, found.end
@@ -98,11 +104,12 @@ def stored_chain(path: Path, cuts: set[str], stored: Stored, scope: str) -> list
 
 
 def _stored_step(
-    path: Path, reached: int, epoch_of: dict[str, int], cuts: set[str], stored: Stored, scope: str
+    path: Path, reached: int, epoch_of: dict[str, int], cuts: set[str], stored: Stored
 ) -> Manifest | None:
     """A stored segment that ends on the path beyond `reached`. The next cut is the likeliest; any
     other is found by following what the store knows of the states in between. Most runs are new:
     one question tells."""
+    scope = path.scope
     if reached == 0 and not stored.begun(scope, path.keys[1]):
         return None
     following = next(e for e in range(reached + 1, path.epochs + 1) if path.keys[e] in cuts)

@@ -38,6 +38,20 @@ def alone(id: str, run: str) -> str:
     return f"{EXPERIMENTS}{_experiment(id)}/alone/{_word(run)}/"
 
 
+def measurement_jobs(id: str) -> str:
+    """Prefix of what links an experiment to the jobs that measure it later."""
+    return experiment_object(id, "measurements") + "/"
+
+
+def measurement_job(id: str, job: str) -> str:
+    return f"{measurement_jobs(id)}{_experiment(job)}.json"
+
+
+def job_of(name: str) -> str:
+    """The job that such a link speaks of."""
+    return _experiment(name.rsplit("/", 1)[-1].removesuffix(".json"))
+
+
 def active_marker(id: str) -> str:
     return f"{ACTIVE}{_experiment(id)}"
 
@@ -82,8 +96,18 @@ def blob(sha: str) -> str:
     return f"blobs/{_digest(sha)}"
 
 
+def measurements(scope: str, key: str) -> str:
+    """Prefix of all that was measured of a state."""
+    return f"{_scope(scope)}measurements/{_digest(key)}/"
+
+
 def measurement(scope: str, key: str, digest: str) -> str:
-    return f"{_scope(scope)}measurements/{_digest(key)}/{_digest(digest)}.json"
+    return f"{measurements(scope, key)}{_digest(digest)}.json"
+
+
+def probe_of(name: str) -> str:
+    """The digest of the probe that a measurement was made with."""
+    return _digest(name.rsplit("/", 1)[-1].removesuffix(".json"))
 
 
 def dataset_pointer(name: str) -> str:

@@ -74,6 +74,10 @@ class Plan(BaseModel):
     device_seconds: float
     """Estimated for the reference device, see shared/cost.py."""
 
+    def scope(self, run: RunPlan) -> str:
+        """Of the names of a run's states; of a run without segments, the shared one."""
+        return self.segments[run.segments[0]].scope if run.segments else ""
+
     def leading_to(self, segment: Segment) -> list[Stretch]:
         """What the network was shown from epoch 0 to the segment's end."""
         for run in self.runs:

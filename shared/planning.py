@@ -1,5 +1,7 @@
 """An accepted spec and the store -> its plan, with every limit and every data set looked at."""
 
+from collections.abc import Collection
+
 from shared import names, probe, sweep, tree
 from shared.chain import Manifest, Path
 from shared.errors import Fault, Invalid
@@ -28,14 +30,12 @@ def plan_for(
     for point in points:
         check_against(point.run, facts[point.run.dataset.name])
     paths = [
-        _path(spec, point, facts[point.run.dataset.name], seed)
-        for point in points
-        for seed in spec.seeds
+        _path(spec, index, point, facts[point.run.dataset.name], seed, experiment)
+        for index, (point, seed) in enumerate((p, s) for p in points for s in spec.seeds)
     ]
-    alone = None if spec.reuse else (lambda run: names.alone(experiment or "0" * 24, str(run)))
-    known = records if all(f.digest for f in facts.values()) else _Nothing()
-    made = tree.make(paths, known, alone)
-    _check_cost(made, settings)
+    looks = spec.reuse and all(f.digest for f in facts.values())
+    made = tree.make(paths, records if looks else _Nothing())
+    check_cost(made, settings)
     return made
 
 
@@ -61,8 +61,8 @@ class _Nothing:
     def begun(self, scope: str, key: str) -> bool:
         return False
 
-    def measured(self, scope: str, key: str, probe: str) -> bool:
-        return False
+    def probed(self, scope: str, key: str) -> Collection[str]:
+        return ()
 
 
 def _facts(points: list[Point], store: Storage) -> dict[str, Facts]:
@@ -70,13 +70,16 @@ def _facts(points: list[Point], store: Storage) -> dict[str, Facts]:
     return {name: lookup(name, store) or provisional(name) for name in wanted}
 
 
-def _path(spec: ExperimentSpec, point: Point, facts: Facts, seed: int) -> Path:
+def _path(
+    spec: ExperimentSpec, index: int, point: Point, facts: Facts, seed: int, experiment: str | None
+) -> Path:
     run = point.run
     stretches = timeline(run)
     settings = config(run, facts, seed)
     kept = spec.checkpoints
-    probes = probe.probes(spec, run, stretches, facts)
     return Path(
+        index=index,
+        scope="" if spec.reuse else names.alone(experiment or "0" * 24, str(index)),
         variant=point.variant,
         point=point.values,
         seed=seed,
@@ -84,7 +87,7 @@ def _path(spec: ExperimentSpec, point: Point, facts: Facts, seed: int) -> Path:
         stretches=stretches,
         windows=[w.model_dump() | {"end": w.epochs.stop} for w in run.windows],
         keys=keys(settings, stretches),
-        probes=[(epoch, one, probe.name(one)) for epoch, one in probes],
+        probes=probe.probes(spec, run, stretches, facts),
         checkpoints=probe.asked_epochs(kept.every, kept.epochs, run.total_epochs) if kept else [],
     )
 
@@ -93,7 +96,7 @@ def _check_run_count(spec: ExperimentSpec, settings: Settings) -> None:
     count = sweep.run_count(spec)
     if count > settings.max_runs:
         axes = {path: len(values) for path, values in spec.sweep.items()}
-        _refuse(
+        refuse(
             "/sweep",
             f"{count} runs ({len(spec.variants) or 1} variants x {axes} x {len(spec.seeds)} seeds)"
             f" are {count - settings.max_runs} more than the {settings.max_runs} allowed"
@@ -104,22 +107,22 @@ def _check_run_count(spec: ExperimentSpec, settings: Settings) -> None:
 def _check_epoch_count(spec: ExperimentSpec, points: list[Point], settings: Settings) -> None:
     epochs = len(spec.seeds) * sum(point.run.total_epochs for point in points)
     if epochs > settings.max_epochs:
-        _refuse(
+        refuse(
             "/training",
             f"{epochs} epochs are {epochs - settings.max_epochs} more than the"
             f" {settings.max_epochs} allowed for one experiment (HUBEL_MAX_EPOCHS): split it",
         )
 
 
-def _check_cost(made: Plan, settings: Settings) -> None:
+def check_cost(made: Plan, settings: Settings, pointer: str = "/training") -> None:
     hours = made.device_seconds / 3600
     if hours > settings.max_device_hours:
-        _refuse(
-            "/training",
+        refuse(
+            pointer,
             f"about {hours:.0f} device hours are {hours - settings.max_device_hours:.0f} more than"
             f" the {settings.max_device_hours:.0f} allowed (HUBEL_MAX_DEVICE_HOURS)",
         )
 
 
-def _refuse(pointer: str, message: str) -> None:
+def refuse(pointer: str, message: str) -> None:
     raise Invalid(message, [Fault(pointer, "over-the-limit", message)])

@@ -42,6 +42,11 @@ class Records:
     def measured(self, scope: str, key: str, probe: str) -> bool:
         return self.measurement(scope, key, probe) is not None
 
+    def probed(self, scope: str, key: str) -> frozenset[str]:
+        """One question, however many probes there are."""
+        prefix = names.measurements(scope, key)
+        return frozenset(names.probe_of(name) for name in self.store.names(prefix))
+
     def measurement(self, scope: str, key: str, probe: str) -> dict[str, Any] | None:
         return self._json(names.measurement(scope, key, probe))
 
@@ -75,9 +80,9 @@ class Records:
                 f"The metrics of epochs {manifest.start + 1} to {manifest.end} are damaged:"
                 f" {error.detail}. A worker of the kind that trained them"
                 f" ({manifest.provenance['numerics']}) writes them again when it trains or measures"
-                " on from there: submit the experiment with a Fisher measurement at its"
-                ' end that it has not had, of other "samples" say. Or submit it with "reuse":'
-                " false, to train all of it again for results of its own"
+                " on from there: POST to the experiment's /measurements a Fisher measurement at its"
+                ' last epoch that it has not had, of other "samples" say. Or submit it with'
+                ' "reuse": false, to train all of it again for results of its own'
             ) from error
 
     def _json(self, name: str) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from shared import numbers
+from shared.ahead import answers
 from shared.chain import Manifest
 from shared.plan import Plan, RunPlan, Segment
 from shared.records import Records
@@ -29,6 +29,10 @@ class Results:
     measured: Callable[[str, str, str], Row | None]
     """(scope, state key, probe digest) -> the stored measurement."""
     name: str = ""
+    jobs: frozenset[str] = frozenset()
+    """Of the measurement jobs whose measurements are among the plan's."""
+    measures: str | None = None
+    """The experiment that this one only measures: it trains nothing that it could score."""
 
     @classmethod
     def read(
@@ -48,12 +52,19 @@ class Results:
             return records.manifest(segment.scope, segment.key) is not None
 
         def trained(segment: Segment) -> list[Row] | None:
+            if segment.end == 0:  # an initial state that is only measured
+                return []
             if not there(segment):
                 return None
             manifests = records.spanning(segment.scope, segment.key, segment.start)
             return joined(manifests, records.metrics, segment.start, experiment)
 
         return cls(plan, experiment, trained, records.measurement, name)
+
+    def is_own(self, found: Row) -> bool:
+        """Whether a measurement was made for this experiment."""
+        maker = found["provenance"]["experiment"]
+        return maker == self.experiment or maker in self.jobs
 
     @property
     def paths(self) -> list[str]:
@@ -80,21 +91,18 @@ class Results:
                 break
         return last[-n:]
 
-    def measurements(self, run: RunPlan) -> Iterator[Row]:
-        """A run's stored measurements, in the order of the plan."""
-        scope = self.plan.segments[run.segments[0]].scope
-        reached = self._reached(run)
-        for epoch, key, digest in run.probes:
-            found = self.measured(scope, key, digest)
+    def measurements(self, run: RunPlan, kinds: set[str]) -> Iterator[Row]:
+        """A run's stored measurements of these kinds of probe, in the order of the plan."""
+        scope, probes = self.plan.scope(run), self.plan.probes
+        wanted = [one for one in run.probes if probes[one[2]]["kind"] in kinds]
+        reached: int | None = None
+        for (epoch, _, _), found in answers(lambda one: self.measured(scope, *one[1:]), wanted):
             if found is not None:
                 yield found
-            elif epoch > reached:  # nothing further can be there: do not ask for each
+                continue
+            reached = self._reached(run) if reached is None else reached
+            if epoch > reached:  # nothing further can be there: do not ask for each
                 return
-
-    def fisher(self, run: RunPlan) -> Iterator[Row]:
-        for found in self.measurements(run):
-            if found["probe"]["kind"] == "fisher":
-                yield fisher_row(found, identity(run), self.experiment)
 
     def numerics(self, runs: Iterable[RunPlan] | None = None) -> list[str]:
         """The numerics classes that trained these runs; more than one is a mixture."""
@@ -147,25 +155,3 @@ def flat(value: Any) -> Any:
     if isinstance(value, list):
         return ", ".join(str(flat(item)) for item in value)
     return value
-
-
-def fisher_row(found: Row, who: Row, experiment: str) -> Row:
-    """One measurement of the Fisher trace, in total and per layer.
-
-    What is not finite is null and is listed in `non_finite`, if there is any.
-    """
-    probe, provenance = found["probe"], found["provenance"]
-    lost: list[dict[str, str]] = []
-    values = numbers.shown(found["values"], "", lost)
-    row = who | {
-        "epoch": found["epoch"],
-        "time": provenance["time"],
-        "key": found["key"],
-        "estimator": probe["estimator"],
-        "split": probe["split"],
-        "stimulus": probe["stimulus"],
-        "reused": provenance["experiment"] != experiment,
-        "numerics": provenance["numerics"],
-    }
-    row |= values
-    return row | ({"non_finite": lost} if lost else {})

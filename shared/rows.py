@@ -162,27 +162,6 @@ def _deficit_words(deficit: dict[str, Any]) -> str:
     return deficit["name"] + (f"({settings})" if settings else "")
 
 
-# --- Fisher, a row for each layer ---
-
-
-def layer_rows(rows: Iterable[Row]) -> Iterator[Row]:
-    """Fisher measurements made flat: a row with the layer "total", then one for each layer."""
-    for row in rows:
-        shared = {k: v for k, v in row.items() if k not in ("layers", "non_finite", "stimulus")}
-        shared["stimulus"] = words(row["stimulus"])
-        lost = {item["pointer"]: item["value"] for item in row.get("non_finite", [])}
-        yield shared | {"layer": "total", **_named(lost, "")}
-        for i, layer in enumerate(row["layers"]):
-            values = {key: layer[key] for key in ("trace", "standard_error", "parameters")}
-            yield shared | {"layer": layer["name"], **values, **_named(lost, f"/layers/{i}")}
-
-
-def _named(lost: dict[str, str], prefix: str) -> Row:
-    keys = ("trace", "standard_error")
-    found = {key: lost[f"{prefix}/{key}"] for key in keys if f"{prefix}/{key}" in lost}
-    return {"non_finite": found} if found else {}
-
-
 # --- CSV ---
 
 
@@ -194,12 +173,6 @@ def metric_columns(results: Results) -> list[str]:
 def wide_columns(results: Results, query: Query = EVERYTHING) -> list[str]:
     head = ["time", "run", "variant", "seed", *results.paths, "epoch", "stimulus"]
     return [*head, *(m for m in METRICS if m in query.metrics), "reused", "non_finite"]
-
-
-def layer_columns(results: Results) -> list[str]:
-    head = ["time", "run", "variant", "seed", *results.paths, "epoch", "key", "stimulus", "split"]
-    return [*head, "estimator", "samples", "layer", "parameters", "trace", "standard_error",
-            "predictive_entropy", "mean_confidence", "reused", "non_finite"]  # fmt: skip
 
 
 def csv_lines(rows: Iterable[Row], columns: list[str]) -> Iterator[str]:

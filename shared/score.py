@@ -14,10 +14,13 @@ INTERVAL = "95 % Student t over seeds"
 
 
 def final_score(results: Results, run: RunPlan) -> float | None:
-    """Mean test accuracy (0..1) of the run's `scored_epochs`; None until it has ended.
+    """Mean test accuracy (0..1) of the run's `scored_epochs`; None until it has ended, and for a
+    measurement job, whose runs may break off anywhere.
 
     NaN where one of them is.
     """
+    if results.measures is not None:
+        return None
     rows = results.last_epochs(run, scored_epochs(run))
     if not rows:
         return None

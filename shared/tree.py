@@ -1,29 +1,27 @@
 """Runs -> tree of segments: what is trained once, what is there already, and what it costs."""
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import pairwise
 
-from shared import cost
-from shared.chain import Manifest, Path, Remembered, Stored, stored_chain
-from shared.plan import Epochs, Plan, Probed, RunPlan, Segment
+from shared import cost, known
+from shared.chain import Path, Remembered, Stored
+from shared.known import Known
+from shared.plan import Epochs, Plan, RunPlan, Segment
 from shared.probe import Probe
 from shared.schedule import Stretch
 
-Span = tuple[int, int, bool]
-"""(start, end, whether it is stored)"""
-
-ASKED_AT_ONCE = 16
-"""Questions to the store under way at a time: its answers take a network's time."""
+Name = tuple[str, str, int]
+"""(scope, key, start) of a segment"""
 
 
-def make(paths: list[Path], stored: Stored, alone: Callable[[int], str] | None = None) -> Plan:
-    """The plan of an experiment, given what is in the store now.
+def make(paths: list[Path], stored: Stored) -> Plan:
+    """The plan of an experiment, given what is in the store now."""
+    remembered = Remembered(stored)
+    return joined(paths, known.look(paths, cut_states(paths), remembered), remembered)
 
-    `alone` (run index -> scope of names) switches reuse off: every run is trained by itself.
-    """
-    return _Planner(paths, stored, alone).plan()
+
+def joined(paths: list[Path], found: list[Known], stored: Stored) -> Plan:
+    """The plan of runs of which it is known what is stored."""
+    return _Planner(paths, found, stored).plan()
 
 
 def cut_states(paths: list[Path]) -> set[str]:
@@ -44,69 +42,35 @@ def cut_states(paths: list[Path]) -> set[str]:
 
 
 class _Planner:
-    def __init__(
-        self, paths: list[Path], stored: Stored, alone: Callable[[int], str] | None
-    ) -> None:
-        self.paths, self.stored, self.alone = paths, Remembered(stored), alone
-        self.cuts = cut_states(paths)
-        self.known = [_Known(self._new(p, 0), set()) for p in paths] if alone else self._ask()
+    def __init__(self, paths: list[Path], found: list[Known], stored: Stored) -> None:
+        self.paths, self.known, self.stored = paths, found, stored
         self.configs: dict[str, int] = {}
-        self.segments: dict[tuple[str, str, int], Segment] = {}
+        self.segments: dict[Name, Segment] = {}
         self.probes: dict[str, Probe] = {}
-
-    def _ask(self) -> list["_Known"]:
-        with ThreadPoolExecutor(ASKED_AT_ONCE) as askers:
-            return list(askers.map(self._known, self.paths))
-
-    def _known(self, path: Path) -> "_Known":
-        chain = stored_chain(path, self.cuts, self.stored, "")
-        reached = chain[-1].end if chain else -1
-        measured = {one for manifest in chain for one in manifest.measured}
-        # A state that is not stored yet is measured when it is reached.
-        asked = {(epoch, digest) for epoch, _, digest in path.probes if epoch <= reached} - measured
-        measured |= {(e, d) for e, d in asked if self.stored.measured("", path.keys[e], d)}
-        return _Known(self._spans(path, chain), measured)
-
-    def _spans(self, path: Path, chain: list[Manifest]) -> list[Span]:
-        """What is stored and what is new, end to end. A stored segment is cut where a checkpoint is
-        asked for inside it: up to there the run is looked at as if it ended there."""
-        tail: list[Span] = []
-        while cut := _last_cut(path, chain):
-            index, epoch = cut
-            after = [(m.start, m.end, True) for m in chain[index + 1 :]]
-            beyond = self._new(path, chain[-1].end)
-            tail = [(epoch, chain[index].end, True), *after, *beyond, *tail]
-            path = path.model_copy(update={"keys": path.keys[: epoch + 1]})
-            chain = stored_chain(path, self.cuts, self.stored, "")
-        spans = [(m.start, m.end, True) for m in chain]
-        return spans + self._new(path, chain[-1].end if chain else 0) + tail
-
-    def _new(self, path: Path, reached: int) -> list[Span]:
-        ends = [e for e in range(reached + 1, path.epochs + 1) if path.keys[e] in self.cuts]
-        return [(a, b, False) for a, b in pairwise([reached, *ends])]
+        self.placed: set[tuple[str, str, str]] = set()
+        """(scope, state, probe digest) of what a segment measures: no other has to."""
 
     def plan(self) -> Plan:
-        order: dict[tuple[str, str, int], int] = {}
+        order: dict[Name, int] = {}
         runs = []
-        for index, path in enumerate(self.paths):
-            names = self._run(index, path)
+        for path, found in zip(self.paths, self.known, strict=True):
+            names = self._run(path, found)
             for name in names:
                 order.setdefault(name, len(order))
-            runs.append(self._run_plan(index, path, [order[name] for name in names]))
+            runs.append(self._run_plan(path, [order[name] for name in names]))
         segments = [self.segments[name] for name in order]
-        epochs = self._epochs(segments)
         return Plan(
             configs=[self.paths[i].config for i in self._config_owners()],
             probes=self.probes,
             segments=segments,
             runs=runs,
-            epochs=epochs,
+            epochs=self._epochs(segments),
             device_seconds=self._device_seconds(segments),
         )
 
-    def _run_plan(self, index: int, path: Path, segments: list[int]) -> RunPlan:
+    def _run_plan(self, path: Path, segments: list[int]) -> RunPlan:
         return RunPlan(
-            index=index,
+            index=path.index,
             variant=path.variant,
             point=path.point,
             seed=path.seed,
@@ -121,21 +85,42 @@ class _Planner:
         owners = {path.keys[0]: i for i, path in reversed(list(enumerate(self.paths)))}
         return [owners[key] for key in self.configs]
 
-    def _run(self, index: int, path: Path) -> list[tuple[str, str, int]]:
-        scope = self.alone(index) if self.alone else ""
+    def _run(self, path: Path, found: Known) -> list[Name]:
         self.configs.setdefault(path.keys[0], len(self.configs))
-        known = self.known[index]
-        names = [self._segment(path, scope, *span) for span in known.spans]
-        self._attach_probes(path, names, known.measured)
+        missing = self._missing(path, found)
+        if not found.spans:
+            return self._initial(path, missing)
+        names = [self._segment(path, *span) for span in found.spans]
+        for epoch, digest in missing:
+            segment = next(s for s in map(self.segments.__getitem__, names) if epoch <= s.end)
+            segment.probes.append((epoch, digest))
         return names
 
-    def _segment(
-        self, path: Path, scope: str, start: int, end: int, stored: bool
-    ) -> tuple[str, str, int]:
-        name = (scope, path.keys[end], start)
+    def _missing(self, path: Path, found: Known) -> list[tuple[int, str]]:
+        """What is neither measured nor has its place in another run's segment."""
+        missing = []
+        for epoch, probe, digest in path.probes:
+            self.probes[digest] = probe
+            name = (path.scope, path.keys[epoch], digest)
+            if (epoch, digest) not in found.measured and name not in self.placed:
+                self.placed.add(name)
+                missing.append((epoch, digest))
+        return missing
+
+    def _initial(self, path: Path, missing: list[tuple[int, str]]) -> list[Name]:
+        """Of a run that has not begun and is not to be: a segment without epochs, if its initial
+        state is to be measured."""
+        name = (path.scope, path.keys[0], 0)
+        if missing:
+            self._segment(path, 0, 0, stored=True)
+            self.segments[name].probes.extend(missing)
+        return [name] if name in self.segments else []
+
+    def _segment(self, path: Path, start: int, end: int, stored: bool) -> Name:
+        name = (path.scope, path.keys[end], start)
         if name not in self.segments:
             self.segments[name] = Segment(
-                scope=scope,
+                scope=path.scope,
                 key=path.keys[end],
                 parent=path.keys[start],
                 start=start,
@@ -147,51 +132,43 @@ class _Planner:
             )
         return name
 
-    def _attach_probes(
-        self, path: Path, names: list[tuple[str, str, int]], measured: set[Probed]
-    ) -> None:
-        for epoch, probe, digest in path.probes:
-            self.probes[digest] = probe
-            if (epoch, digest) in measured:
-                continue
-            segment = next(s for s in map(self.segments.__getitem__, names) if epoch <= s.end)
-            if (epoch, digest) not in segment.probes:
-                segment.probes.append((epoch, digest))
-
     def _epochs(self, segments: list[Segment]) -> Epochs:
-        alone = sum(path.epochs for path in self.paths)
-        if self.alone:
-            return Epochs(alone=alone, shared=alone, stored=0, new=alone, replayed=0)
-        shared = {key for path in self.paths for key in path.keys[1:]}
-        chains = {key for s in segments if s.stored for key in s.keys}
+        shared = {(path.scope, key) for path in self.paths for key in path.keys[1:]}
+        chains = {(s.scope, key) for s in segments if s.stored for key in s.keys}
         inside = self._covered(segments, chains)
         replays = sum(s.replay_end(s.probes) - s.start for s in segments if s.stored)
         again = sum(
-            key in chains or key in inside for s in segments if not s.stored for key in s.keys
+            (s.scope, key) in chains or (s.scope, key) in inside
+            for s in segments
+            if not s.stored
+            for key in s.keys
         )
         stored = len(chains & shared | inside)
         return Epochs(
-            alone=alone,
+            alone=sum(path.epochs for path in self.paths),
             shared=len(shared),
             stored=stored,
             new=len(shared) - stored,
             replayed=again + replays,
         )
 
-    def _covered(self, segments: list[Segment], chains: set[str]) -> set[str]:
+    def _covered(
+        self, segments: list[Segment], chains: set[tuple[str, str]]
+    ) -> set[tuple[str, str]]:
         """States in new segments that a stored segment passes through."""
-        covered: set[str] = set()
-        known = set(chains) | {path.keys[0] for path in self.paths}
+        covered: set[tuple[str, str]] = set()
+        known = chains | {(path.scope, path.keys[0]) for path in self.paths}
         for segment in segments:
-            if segment.stored or segment.parent not in known:
+            scope = segment.scope
+            if segment.stored or (scope, segment.parent) not in known:
                 continue
-            if segment.start == 0 and not self.stored.begun(segment.scope, segment.keys[0]):
+            if segment.start == 0 and not self.stored.begun(scope, segment.keys[0]):
                 continue
             for key in segment.keys:
-                if key not in chains and self.stored.covering(segment.scope, key) is None:
+                if (scope, key) not in chains and self.stored.covering(scope, key) is None:
                     break
-                covered.add(key)
-                known.add(key)
+                covered.add((scope, key))
+                known.add((scope, key))
         return covered
 
     def _device_seconds(self, segments: list[Segment]) -> float:
@@ -201,25 +178,6 @@ class _Planner:
             epochs = s.replay_end(s.probes) - s.start if s.stored else s.end - s.start
             total += cost.device_seconds(configs[s.config], epochs)
         return total
-
-
-@dataclass(frozen=True)
-class _Known:
-    """What the store holds of one run."""
-
-    spans: list[Span]
-    measured: set[Probed]
-
-
-def _last_cut(path: Path, chain: list[Manifest]) -> tuple[int, int] | None:
-    """The last stored segment with a checkpoint asked for inside: its place, and the last such
-    epoch."""
-    for index in reversed(range(len(chain))):
-        manifest = chain[index]
-        inside = [e for e in path.checkpoints if manifest.start < e < manifest.end]
-        if inside:
-            return index, max(inside)
-    return None
 
 
 def _clip(stretches: list[Stretch], start: int, end: int) -> list[Stretch]:

@@ -61,13 +61,12 @@ def _spec(rows: list[Row], layout: Layout, results: Results, name: str) -> dict[
     x, y = _x(rows, layout.axis), _y(rows)
     layers = [part for label in labels for part in _curve(label, labels, x, y)]
     layers += [_without_deficit(label, labels, y) for label in labels if _is_apart(rows, label)]
-    chart = alt.layer(*layers, data=alt.Data(values=rows)).properties(
+    chart = alt.layer(*layers, data=alt.Data(values=[])).properties(
         width=style.WIDTH,
         height=style.HEIGHT,
         title=alt.TitleParams(**style.title(name, _subtitle(rows, results))),
     )
-    spec = chart.configure(**style.CONFIG).to_dict()
-    return dict(spec)
+    return style.finished(chart, rows)
 
 
 def _subtitle(rows: list[Row], results: Results) -> list[str]:

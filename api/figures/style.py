@@ -50,13 +50,15 @@ def title(text: str, subtitle: Sequence[str], width: int = WIDTH) -> dict[str, A
     }
 
 
-def legend(title: str | None, labels: Sequence[str]) -> "alt.Legend":
-    """Below the plot, in as many columns as the labels let stand side by side."""
+def legend(title: str | None, labels: Sequence[str], dashes: bool = False) -> "alt.Legend":
+    """Below the plot, in as many columns as the labels let stand side by side. `dashes` are told
+    apart only where they are long enough."""
     import altair as alt
 
-    widths = [40 + 6.5 * min(45, len(label)) for label in labels]
+    widths = [(55 if dashes else 40) + 6.5 * min(45, len(label)) for label in labels]
     columns = len(labels) if sum(widths) <= WIDTH else max(1, int(WIDTH / max(widths)))
-    return alt.Legend(title=title, orient="bottom", columns=columns, symbolOpacity=1)
+    look: dict[str, Any] = {"symbolType": "stroke", "symbolSize": 500} if dashes else {}
+    return alt.Legend(title=title, orient="bottom", columns=columns, symbolOpacity=1, **look)
 
 
 def epoch_axis(first: int, last: int, width: int = WIDTH) -> "alt.Axis":
@@ -72,12 +74,26 @@ def magnitude_axis(domain: Sequence[float], log: bool) -> "alt.Axis":
     import altair as alt
 
     if not log:
-        return alt.Axis(tickCount=6, format="~s")
+        return alt.Axis(tickCount=6, format=_number_format(domain[1] / 10))
     low, high = math.floor(math.log10(domain[0])), math.ceil(math.log10(domain[1]))
     steps = (1, 2, 5) if high - low <= 4 else (1,)
     ticks = [step * 10.0**power for power in range(low, high + 1) for step in steps]
     within = [tick for tick in ticks if domain[0] <= tick <= domain[1]]
-    return alt.Axis(values=within, format="~s")
+    return alt.Axis(values=within, format=_number_format(within[0] if within else domain[0]))
+
+
+def _number_format(value: float) -> str:
+    """Of the smallest number on an axis. 12k, but 0.05: the counterparts of k few people read."""
+    if value >= 1:
+        return "~s"
+    return "~g" if value >= 0.001 else "~e"
+
+
+def finished(chart: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """As Vega-Lite, in the common look. The rows come last: altair would look at each several
+    times."""
+    spec: dict[str, Any] = chart.configure(**CONFIG).to_dict()
+    return spec | {"data": {"values": rows}}
 
 
 CONFIG: dict[str, Any] = {

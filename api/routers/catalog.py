@@ -6,7 +6,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from api.dependencies import Json
-from shared.spec import Deficit, Fisher, Model, Training
+from shared.measurements import Fisher
+from shared.spec import Deficit, Model, Training
 
 router = APIRouter(prefix="/v1", tags=["catalog"])
 

@@ -27,7 +27,10 @@ router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
 
 State = Literal["preparing", "queued", "running", "succeeded", "failed", "cancelled"]
 POLL_SECONDS = 2
-PARTS = ("spec", "runs", "metrics", "fisher", "summary", "checkpoints", "cancel")
+PARTS = (
+    "spec", "runs", "metrics", "fisher", "second_order", "summary", "checkpoints", "measurements",
+    "cancel",
+)  # fmt: skip
 
 
 @router.post(
@@ -47,14 +50,14 @@ def submit(
     ] = False,
 ) -> Response:
     """Accept an experiment. With the same Idempotency-Key and body: the first one again."""
-    spec = bodies.read_spec(request.headers.get("content-type", ""), raw)
+    spec = bodies.read(ExperimentSpec, request.headers.get("content-type", ""), raw)
     if dry_run:
         return JSONResponse(_dry_run(service, spec))
     experiment, is_new = service.accept(spec, idempotency_key=idempotency_key)
-    headers = {"Location": _path(experiment.id), "Retry-After": str(POLL_SECONDS)}
+    headers = {"Location": address(experiment.id), "Retry-After": str(POLL_SECONDS)}
     if not is_new:
         headers["Idempotent-Replayed"] = "true"
-    body = _shown(service.status(experiment.id)) | {"spec": experiment.accepted}
+    body = shown(service.status(experiment.id)) | {"spec": experiment.accepted.shown}
     return JSONResponse(body, 202, headers)
 
 
@@ -85,7 +88,7 @@ def listing(
     token = None if last is None else pages.token(last, filters)
     given = {"state": state, "name": name, "tag": [f"{k}:{v}" for k, v in tags.items()]}
     return {
-        "experiments": [_shown(status) for status in found],
+        "experiments": [shown(status) for status in found],
         "next": pages.address(router.prefix, given | {"page_size": page_size}, token),
         "next_page_token": token,
     }
@@ -107,13 +110,13 @@ def _entry(token: str | None, filters: Json) -> str | None:
 @router.get("/{id}", operation_id="experiment_status", responses=responses(404))
 def status(id: ExperimentId, service: ServiceIn) -> Json:
     """State, progress, time left, failures, plan. Cheap: poll it."""
-    return _shown(service.status(id))
+    return shown(service.status(id))
 
 
 @router.get("/{id}/spec", operation_id="experiment_spec", responses=responses(404))
 def spec(id: ExperimentId, service: ServiceIn) -> Json:
-    """What was accepted, with every default written out."""
-    return service.experiment(id).accepted
+    """What was accepted, with every default written out. Of a measurement job: what it measures."""
+    return service.accepted(id).shown
 
 
 @router.post(
@@ -122,15 +125,15 @@ def spec(id: ExperimentId, service: ServiceIn) -> Json:
 def cancel(id: ExperimentId, service: ServiceIn) -> Json:
     """End it now; what is stored stays. Again: no change. After it has ended by itself: 409."""
     service.cancel(id)
-    return _shown(service.status(id))
+    return shown(service.status(id))
 
 
-def _path(id: str) -> str:
+def address(id: str) -> str:
     return f"{router.prefix}/{id}"
 
 
-def _shown(status: dict[str, Any]) -> Json:
-    path = _path(status["id"])
+def shown(status: dict[str, Any]) -> Json:
+    path = address(status["id"])
     figures = f"{path}/figures/{{name}}"
     links = {"self": path, **{part: f"{path}/{part}" for part in PARTS}, "figures": figures}
     return {**status, "links": links}

@@ -25,7 +25,7 @@ def submit(lab, **changes):
 
 
 def results(lab, id):
-    """Everything that a user could see of the numbers: metrics, traces, digests of weights."""
+    """All that a user could see of the numbers: metrics, measurements, digests of weights."""
     plan = lab.service.experiment(id).plan
     out = []
     for run in plan.runs:
@@ -35,10 +35,9 @@ def results(lab, id):
                 stored = lab.service.records.metrics(manifest)
                 rows += [r for r in stored if segment.start < r["epoch"] <= segment.end]
             checkpoints[segment.end] = manifest.checkpoint
-        scope = plan.segments[run.segments[0]].scope
-        traces = {
-            (epoch, digest): lab.service.records.measurement(scope, key, digest)["values"]
+        measured = {
+            (epoch, digest): lab.service.records.measurement(plan.scope(run), key, digest)["values"]
             for epoch, key, digest in run.probes
         }
-        out.append((rows, checkpoints, traces))
+        out.append((rows, checkpoints, measured))
     return out

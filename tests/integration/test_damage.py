@@ -82,7 +82,7 @@ def test_a_longer_run_trains_the_stretch_again_that_lost_its_metrics(lab, http, 
 @pytest.mark.parametrize("epoch", [2, 4])
 def test_a_measurement_in_or_after_a_stretch_mends_its_metrics(lab, http, trunk, epoch):
     name, whole = damage(lab, state(lab, trunk, epoch).metrics)
-    id = submit(lab, **TRUNK, fisher={"epochs": [3], "samples": 8})
+    id = submit(lab, **TRUNK, fisher={"epochs": [3], "samples": 8, "beside": []})
     assert lab.wait(id)["state"] == "succeeded"
     assert lab.service.store.read(name) == whole
     assert seen(http, trunk) == seen(http, id) == [200] * 4
@@ -95,11 +95,14 @@ def test_what_the_answer_advises_mends_a_whole_experiment(lab, http, trunk):
     for epoch in (2, 4, 6):
         damage(lab, state(lab, trunk, epoch).metrics)
     detail = http.get(f"experiments/{trunk}/metrics").json()["detail"]
-    assert 'a Fisher measurement at its end that it has not had, of other "samples"' in detail
+    advice = 'a Fisher measurement at its last epoch that it has not had, of other "samples"'
+    assert advice in detail
     assert "epochs 1 to 2" in detail
-    id = submit(lab, **TRUNK, fisher={"every": 6, "samples": 8})
-    assert lab.wait(id)["state"] == "succeeded"
-    assert seen(http, trunk) == seen(http, id) == [200] * 4
+    asked = {"fisher": {"epochs": [6], "samples": 8}}
+    answer = http.post(f"experiments/{trunk}/measurements", json=asked)
+    assert answer.status_code == 202, answer.text
+    assert lab.wait(answer.json()["id"])["state"] == "succeeded"
+    assert seen(http, trunk) == [200] * 4
 
 
 @pytest.mark.parametrize("blob", ["metrics", "checkpoint"])

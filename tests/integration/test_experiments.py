@@ -32,10 +32,12 @@ def test_an_experiment_is_trained_measured_and_stored(lab):
     assert status["progress"]["runs"]["succeeded"] == 3
     outcome = lab.service.experiment(id).outcome
     assert outcome["epochs"]["trained"] == 10
-    for rows, checkpoints, traces in results(lab, id):
+    for rows, checkpoints, measured in results(lab, id):
         assert [row["epoch"] for row in rows] == list(range(1, len(rows) + 1))
         assert len(checkpoints) >= 1
-        assert all(trace["trace"] > 0 for trace in traces.values())
+        fisher = [one["trace"] for one in measured.values() if "trace" in one]
+        assert len(fisher) == len(measured) / 2  # the other half are the gradients beside them
+        assert min(fisher) > 0
     assert list(lab.service.store.names(names.ACTIVE)) == []
 
 
@@ -240,6 +242,14 @@ def test_an_idempotency_key_gives_the_first_answer_again(lab):
     with pytest.raises(Invalid, match="another body"):
         lab.service.accept(ExperimentSpec.model_validate(body(seeds=[5])), idempotency_key="abc")
     assert len(list(lab.service.store.names(names.INDEX))) == 1
+
+
+def test_a_spec_is_shown_with_the_defaults_that_it_was_accepted_with(lab):
+    id = names.new_experiment_id()
+    given = body(fisher={"every": 2})
+    stored = {"given": given, "accepted": given | {"fisher": {"every": 2, "estimator": "label"}}}
+    lab.service.store.write_json(names.experiment_object(id, "spec.json"), stored)
+    assert lab.service.accepted(id).shown["fisher"]["estimator"] == "label"
 
 
 def children_of(pid: int) -> list[int]:

@@ -113,7 +113,7 @@ def test_an_experiment_from_its_post_to_its_figures(lab: Any, http: httpx.Client
     points = http.get(f"{path}/summary").json()["points"]
     assert [point["n"] for point in points] == [2, 2]
 
-    for name in ("critical_period", "fisher_trace"):
+    for name in ("critical_period", "fisher_trace", "fisher_layers"):
         figure = http.get(f"{path}/figures/{name}")
         assert figure.json()["data"]
         vegalite = http.get(f"{path}/figures/{name}?format=vegalite")
@@ -156,6 +156,141 @@ def test_the_command_line_follows_an_experiment(
     assert drawn.exit_code == 0, drawn.output
     kept = http.get(f"/v1/experiments/{id}/checkpoints").json()["checkpoints"]
     assert all(http.get(one["links"]["self"]).status_code == 200 for one in kept)
+
+
+def test_measurements_are_added_to_an_experiment_that_has_ended(
+    lab: Any, http: httpx.Client
+) -> None:
+    lab.start_worker()
+    id = http.post("/v1/experiments", json=SPEC | {"reuse": False}).json()["id"]
+    path = f"/v1/experiments/{id}"
+    ended(http, id)
+    before = http.get(f"{path}/fisher").json()
+    assert http.get(f"{path}/second_order").json() == []
+    assert http.get(f"{path}/figures/second_order").status_code == 409
+
+    second = {"every": 2, "samples": 8, "sizes": [0.001, 0.01, 0.1], "directions": 2}
+    asked = {"fisher": {"split": "test", "samples": 16}, "second_order": second}
+    planned = http.post(f"{path}/measurements?dry_run=true", json=asked)
+    assert planned.status_code == 200
+    counts = planned.json()["plan"]["measurements"]
+    assert (counts["asked"], counts["stored"]) == (counts["new"], 0)
+    assert planned.json()["plan"]["epochs"]["new"] == 0
+    assert http.get(f"{path}/measurements").json()["measurements"] == []
+
+    key = {"Idempotency-Key": secrets.token_hex(8)}
+    answer = http.post(f"{path}/measurements", json=asked, headers=key)
+    assert answer.status_code == 202
+    job = answer.json()
+    assert answer.headers["location"] == f"/v1/experiments/{job['id']}" == job["links"]["self"]
+    assert (job["measures"], job["name"]) == (id, "small [one]: measurements")
+    assert job["plan"]["measurements"] == counts
+    assert job["asked"]["fisher"]["estimator"] == "signs"
+    again = http.post(f"{path}/measurements", json=asked, headers=key)
+    assert (again.json()["id"], again.headers["idempotent-replayed"]) == (job["id"], "true")
+    assert ended(http, job["id"])["state"] == "succeeded", lab.lines[-30:]
+    assert http.get(job["links"]["spec"]).json() == {"measures": id, **job["asked"]}
+    assert http.get(path).json()["measures"] is None
+    (listed,) = http.get(f"{path}/measurements").json()["measurements"]
+    assert (listed["id"], listed["state"]) == (job["id"], "succeeded")
+    assert (listed["asked"], listed["created"]) == (job["asked"], job["created"])
+    ids = [one["id"] for one in http.get("/v1/experiments").json()["experiments"]]
+    assert ids == [job["id"], id]
+
+    after = http.get(f"{path}/fisher").json()
+    assert [row for row in after if row["split"] == "train"] == before
+    test = [row for row in after if row["split"] == "test"]
+    assert http.get(f"/v1/experiments/{job['id']}/fisher").json() == test
+    assert {(row["run"], row["epoch"]) for row in test} == {
+        (run, epoch)
+        for run, epochs in enumerate(((0, 2), (0, 2), (0, 2, 4), (0, 2, 4)))
+        for epoch in epochs
+    }
+    assert not any(row["reused"] for row in after)
+    assert all(set(row["beside"]) == {"gradient"} for row in after)
+    assert all_pages(http, f"{path}/fisher", page_size=3, normalisation="share") == (
+        http.get(f"{path}/fisher?normalisation=share").json()
+    )
+    text = http.get(f"{path}/fisher?format=csv&normalisation=panel_max").text
+    flat = list(csv.DictReader(io.StringIO(text)))
+    assert {row["normalisation"] for row in flat} == {"raw", "panel_max"}
+    assert all(row["gradient_norm"] for row in flat if row["layer"] == "total")
+    assert max(float(r["trace"]) for r in flat if r["layer"] != "total" and r["run"] == "0") == 1
+
+    rows = http.get(f"{path}/second_order").json()
+    assert len(rows) == 2 * (2 + 3) * 3
+    assert {row["size"] for row in rows} == {0.001, 0.01, 0.1}
+    assert all(abs(row["ratio"] - 1) < 0.5 for row in rows if row["size"] == 0.001)
+    assert all_pages(http, f"{path}/second_order", page_size=4) == rows
+    assert all_pages(http, f"{path}/second_order", page_size=4, run=[1]) == [
+        row for row in rows if row["run"] == 1
+    ]
+    text = http.get(f"{path}/second_order?format=csv").text
+    assert [float(row["kl"]) for row in csv.DictReader(io.StringIO(text))] == [
+        row["kl"] for row in rows
+    ]
+
+    for figure in ("fisher_layers?normalisation=share&format=png", "second_order?format=png"):
+        drawn = http.get(f"{path}/figures/{figure}")
+        assert drawn.content.startswith(b"\x89PNG"), drawn.text
+    series = http.get(f"{path}/figures/fisher_trace").json()["data"]
+    assert {row["series"] for row in series} == {"training images", "test images"}
+
+    # A job trains nothing: it has no score, and its checkpoints are those that it measured.
+    assert {run["score"] for run in http.get(job["links"]["runs"]).json()["runs"]} == {None}
+    assert http.get(f"{job['links']['self']}/figures/critical_period").status_code == 409
+    kept = http.get(job["links"]["checkpoints"]).json()["checkpoints"]
+    assert len(kept) == 6
+    assert all(http.get(one["links"]["self"]).status_code == 200 for one in kept)
+    refused = http.post(job["links"]["measurements"], json=asked)
+    assert refused.status_code == 409
+    assert f"{path}/measurements" in refused.json()["detail"]
+
+
+def test_an_impossible_measurement_is_refused_by_name(lab: Any, http: httpx.Client) -> None:
+    early = http.post("/v1/experiments", json=SPEC).json()
+    path = f"{early['links']['self']}/measurements"
+    waits = http.post(path, json={"fisher": {}})
+    assert (waits.status_code, int(waits.headers["retry-after"]) > 0) == (409, True)
+    lab.start_worker()
+    ended(http, early["id"])
+    cases = [
+        ({}, "/fisher", "'second_order' or both"),
+        ({"fisher": {"epochs": [0, 5]}}, "/fisher/epochs/1", "stored up to epoch 4"),
+        ({"fisher": {}, "runs": [0, 4]}, "/runs/1", "the last one is 3"),
+        ({"fisher": {"estimator": "exact", "norms": "exact"}}, "/fisher/norms", "signs"),
+        ({"fisher": {}, "seeds": [1]}, "/seeds", "known here: fisher, runs"),
+        ({"second_order": {"sizes": []}}, "/second_order/sizes", "at least 1"),
+    ]
+    for body, pointer, word in cases:
+        answer = http.post(path, json=body)
+        assert answer.status_code == 422, answer.text
+        (fault, *_) = answer.json()["errors"]
+        assert fault["pointer"] == pointer
+        assert word in fault["message"]
+    assert http.get(path).json()["measurements"] == []
+    assert http.post(path, content=b"{}").status_code == 415
+    odd = http.get(f"{early['links']['self']}/fisher?normalisation=odd")
+    assert (odd.status_code, odd.json()["errors"][0]["pointer"]) == (422, "/query/normalisation")
+    other = http.get(f"{early['links']['self']}/figures/fisher_trace?normalisation=share")
+    assert (other.status_code, other.json()["errors"][0]["pointer"]) == (
+        422, "/query/normalisation"
+    )  # fmt: skip
+
+
+def test_measurements_of_the_true_labels_are_shown_and_not_drawn(
+    lab: Any, http: httpx.Client
+) -> None:
+    lab.start_worker()
+    empirical = {"every": 2, "samples": 16, "estimator": "empirical", "beside": []}
+    id = http.post("/v1/experiments", json=SPEC | {"sweep": {}, "fisher": empirical}).json()["id"]
+    ended(http, id)
+    path = f"/v1/experiments/{id}"
+    assert {row["estimator"] for row in http.get(f"{path}/fisher").json()} == {"empirical"}
+    for name in ("fisher_trace", "fisher_layers"):
+        refused = http.get(f"{path}/figures/{name}")
+        assert refused.status_code == 409
+        assert "not the Fisher information" in refused.json()["detail"]
 
 
 def test_a_key_gives_the_first_answer_again_and_refuses_another_body(http: httpx.Client) -> None:
@@ -260,8 +395,11 @@ def test_the_catalog_is_told_by_the_spec(http: httpx.Client) -> None:
     deficits = http.get("/v1/deficits").json()["deficits"]
     assert "blur" in [deficit["name"] for deficit in deficits]
     assert all(deficit["description"] for deficit in deficits)
-    estimators = http.get("/v1/estimators").json()["estimators"]
-    assert all(estimator["description"] for estimator in estimators)
+    found = http.get("/v1/estimators").json()
+    names = [estimator["name"] for estimator in found["estimators"]]
+    assert names == ["signs", "exact", "label", "variational", "empirical"]
+    assert all(estimator["description"] for estimator in found["estimators"])
+    assert all(parameter["description"] for parameter in found["parameters"])
     for name in ("optimizers", "schedules"):
         assert len(http.get(f"/v1/{name}").json()[name]) == 2
 

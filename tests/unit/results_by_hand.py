@@ -55,17 +55,62 @@ def results_of(plan, epochs, measured=None):
     return Results(plan, EXPERIMENT, lambda s: done.get(s.key), lambda *name: found.get(name))
 
 
-def measurement(epoch, trace, images=()):
-    layer = {"name": "0.conv", "trace": trace, "standard_error": 0.1, "parameters": 8}
+def fisher_probe(**changes):
+    return {"kind": "fisher", "estimator": "exact", "precision": "float32", "samples": 10,
+            "split": "train", "stimulus": [], "probe_set": "fixed"} | changes  # fmt: skip
+
+
+def measured(probe, epoch, **values):
     return {
-        "probe": {"kind": "fisher", "estimator": "exact", "samples": 10, "split": "train",
-                  "stimulus": list(images)},
+        "probe": probe,
         "key": f"k{epoch}",
         "epoch": epoch,
-        "values": {"trace": trace, "standard_error": "NaN", "samples": 10, "estimator": "exact",
-                   "layers": [layer], "predictive_entropy": 0.2, "mean_confidence": 0.9},
+        "values": values,
         "provenance": {"experiment": "theirs", "time": time_of(epoch), "numerics": "cpu"},
-    }  # fmt: skip
+    }
+
+
+def measurement(epoch, trace, images=(), layers=None, **probe):
+    """Of the Fisher trace. `layers`: name -> trace, one convolution with all of it by default."""
+    parts = {"0.conv": trace} if layers is None else layers
+    return measured(
+        fisher_probe(stimulus=list(images), **probe),
+        epoch,
+        trace=trace,
+        standard_error="NaN",
+        samples=10,
+        estimator="exact",
+        layers=[
+            {"name": name, "trace": part, "standard_error": 0.1, "parameters": 8}
+            | (
+                {"share": part / trace, "share_standard_error": 0.01}
+                if not isinstance(trace, str) and trace
+                else {}
+            )
+            for name, part in parts.items()
+        ],
+        predictive_entropy=0.2,
+        mean_confidence=0.9,
+    )
+
+
+def second_order_probe(**changes):
+    return {"kind": "second_order", "split": "train", "stimulus": [], "probe_set": "fixed",
+            "samples": 256, "directions": 4, "sizes": [0.01, 0.1]} | changes  # fmt: skip
+
+
+def second_order_measurement(epoch, quadratic=2.0, ratios=(1.05, 0.5), **probe):
+    """The quadratic term at size 0.01, and the ratios of KL to it at 0.01 and 0.1."""
+    sizes = [
+        {"size": size, "length": 30 * size, "kl": ratio * at, "kl_standard_error": 0.1 * at,
+         "quadratic": at, "quadratic_standard_error": 0.05 * at, "ratio": ratio,
+         "ratio_standard_error": 0.02, "n": 1024}
+        for size, at, ratio in zip((0.01, 0.1), (quadratic, 100 * quadratic), ratios, strict=True)
+    ]  # fmt: skip
+    return measured(
+        second_order_probe(**probe), epoch, sizes=sizes, holds_up_to=0.01, weights_length=30.0,
+        samples=256, directions=4,
+    )  # fmt: skip
 
 
 def sweep(accuracies, missing=()):

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from api import cli
+from api import cli, follow
 
 ID = "0" * 24
 PLAN = {
@@ -83,7 +83,7 @@ Play = Callable[..., tuple[Result, list[tuple[str, str, bytes]]]]
 @pytest.fixture
 def play(monkeypatch: pytest.MonkeyPatch) -> Iterator[Play]:
     """play(answers, *arguments): the command line's result, and what it asked for."""
-    monkeypatch.setattr(cli, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(follow, "POLL_SECONDS", 0.01)
     with ExitStack() as servers:
 
         def run(answers: list[Any], *arguments: str, input: str | None = None) -> Any:
@@ -155,7 +155,7 @@ def test_ctrl_c_leaves_the_experiment_running_and_says_so(
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.time, "sleep", interrupt)
+    monkeypatch.setattr(follow.time, "sleep", interrupt)
     result, asked = play([(200, status("running", 1))], "watch", ID)
     assert result.exit_code == 130
     assert f"{ID} goes on without us" in result.stderr
@@ -224,6 +224,36 @@ SUMMARY = {
          "interval": None, "drop": None},
     ],
 }  # fmt: skip
+
+
+JOB_PLAN = PLAN | {
+    "epochs": PLAN["epochs"] | {"new": 0, "replayed": 5},
+    "measurements": {"asked": 12, "stored": 4, "new": 8},
+}
+
+
+def job(state: str, done: int = 0) -> dict[str, Any]:
+    found = status(state) | {"measures": "1" * 24, "time_left_seconds": None, "plan": JOB_PLAN}
+    found["progress"]["measurements"] = {"done": done, "planned": 8}
+    return found
+
+
+def test_measure_posts_the_file_and_follows_the_job_by_its_measurements(play: Play) -> None:
+    answers = [(202, job("queued")), (200, job("running", 4)), (200, job("succeeded", 8))]
+    text = '{"fisher": {}}'
+    result, asked = play(answers, "measure", "1" * 24, "-", "--watch", "--key", "k", input=text)
+    assert (result.exit_code, result.stdout) == (0, ID + "\n")
+    assert asked[0] == ("POST", f"/v1/experiments/{'1' * 24}/measurements", text.encode())
+    assert "12 measurements, 4 there already, 8 new; 5 epochs replayed" in result.stderr
+    assert "running 4/8 measurements" in result.stderr
+    assert "measurements: 8 of 8" in result.stderr
+
+
+def test_measure_can_say_what_there_would_be_to_do(play: Play) -> None:
+    answers = [(200, {"plan": JOB_PLAN, "asked": {}})]
+    result, asked = play(answers, "measure", ID, "-", "--dry-run", input="{}")
+    assert asked[0][1] == f"/v1/experiments/{ID}/measurements?dry_run=true"
+    assert "8 new" in result.stdout
 
 
 def test_results_come_as_a_table_as_json_and_as_csv(play: Play) -> None:

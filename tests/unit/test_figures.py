@@ -11,10 +11,13 @@ import pytest
 from results_by_hand import (
     TABLE,
     epoch_row,
+    fisher_probe,
     measurement,
     plan_of,
     results_of,
     run_plan,
+    second_order_measurement,
+    second_order_probe,
     segment,
     sweep,
 )
@@ -38,36 +41,47 @@ def window(start, end):
     return {"name": "blur", "start": start, "end": end, "resolution": 8}
 
 
-def runs_of(cases, seeds=(0, 1, 2)):
-    """(variant, point, windows) with every seed."""
+def runs_of(cases, seeds=(0, 1, 2), probes=None):
+    """(variant, point, windows) with every seed, measured after 0, 3 and 6 epochs by each of
+    `probes`: digest -> probe."""
+    probes = probes or {"p": fisher_probe(), "q": second_order_probe()}
     each = [(case, seed) for case in cases for seed in seeds]
     return plan_of(
         [segment(f"s{i}", 0, 6) for i, _ in enumerate(each)],
         [
             run_plan(i, [i], 6, seed, variant, point=point, windows=windows,
-                     probes=[(e, f"{i}-{e}", "p") for e in (0, 3, 6)])
+                     probes=[(e, f"{i}-{e}", digest) for e in (0, 3, 6) for digest in probes])
             for i, ((variant, point, windows), seed) in enumerate(each)
         ],
-        {"p": measurement(0, 1.0)["probe"]},
+        probes,
         [CONFIG],
     )  # fmt: skip
 
 
-def removal(trace=lambda run, epoch: 10.0 + run + epoch, seeds=(0, 1, 2)):
+def removal(
+    trace=lambda run, epoch: 10.0 + run + epoch, seeds=(0, 1, 2), ends=(0, 2, 4), probes=None
+):
+    """`trace` is that of the first probe; of each other Fisher probe it is 10 times the one's
+    before. A third of it is the first layer's."""
     cases = [
         (variant, {"deficit.end": end}, [window(0, end)])
         for variant in ("blur", "flip")
-        for end in (0, 2, 4)
+        for end in ends
     ]
-    plan = runs_of(cases, seeds)
+    plan = runs_of(cases, seeds, probes)
     epochs = {s.key: [epoch_row(e) for e in range(1, 7)] for s in plan.segments}
-    found = {
-        ("", key, "p"): measurement(epoch, trace(run.index, epoch))
-        for run in plan.runs
-        for epoch, key, _ in run.probes
-    }
-    for value in found.values():
-        value["values"]["standard_error"] = 0.5
+    fisher = [digest for digest, probe in plan.probes.items() if probe["kind"] == "fisher"]
+    found = {}
+    for run in plan.runs:
+        for epoch, key, digest in run.probes:
+            if digest not in fisher:
+                found["", key, digest] = second_order_measurement(epoch, 1.0 + run.index)
+                continue
+            total = trace(run.index, epoch) * 10 ** fisher.index(digest)
+            layers = {"0.0": total / 3, "0.1": 0.01 * total, "1.0": 0.65 * total}
+            one = measurement(epoch, total, layers=layers)
+            one["values"]["standard_error"] = 0.5
+            found["", key, digest] = one | {"probe": plan.probes[digest]}
     return results_of(plan, epochs, found)
 
 
@@ -163,12 +177,157 @@ def test_nothing_to_draw_is_a_conflict_that_says_so(name):
         FIGURES[name](results_of(results.plan, {}))
 
 
-def test_without_a_fisher_probe_there_is_no_fisher_figure():
+@pytest.mark.parametrize("name", ["fisher_trace", "fisher_layers"])
+def test_without_a_fisher_probe_there_is_no_fisher_figure(name):
     results = removal()
     for run in results.plan.runs:
         run.probes.clear()
-    with pytest.raises(Conflict, match="no 'fisher'"):
-        FIGURES["fisher_trace"](results)
+    with pytest.raises(Conflict, match=r"no 'fisher'.*/v1/experiments/ours/measurements"):
+        FIGURES[name](results)
+
+
+def test_without_its_probe_there_is_no_figure_of_the_second_order():
+    with pytest.raises(Conflict, match=r"no 'second_order'.*/v1/experiments/ours/measurements"):
+        FIGURES["second_order"](removal(probes={"p": fisher_probe()}))
+
+
+# --- several ways of measuring ---
+
+TRAIN = fisher_probe(estimator="signs", norms="sketched", square_root="symmetric")
+EMPIRICAL = fisher_probe(estimator="empirical")
+BLUR = [{"name": "blur", "resolution": 8}]
+
+
+@pytest.mark.parametrize(
+    ("other", "labels"),
+    [
+        (TRAIN | {"split": "test"}, ["training images", "test images"]),
+        (fisher_probe(), ["signs", "exact"]),
+        (TRAIN | {"norms": "exact"}, ["sketched norms", "exact norms"]),
+        (TRAIN | {"precision": "bfloat16"}, ["float32", "bfloat16"]),
+        (TRAIN | {"samples": 500}, ["10 images", "500 images"]),
+        (TRAIN | {"stimulus": BLUR}, ["clean", "blur(resolution=8)"]),
+        (TRAIN | {"probe_set": "redrawn"}, ["images fixed", "images redrawn"]),
+        ({k: v for k, v in TRAIN.items() if k != "samples"}
+         | {"relative_error": 0.05, "max_samples": 900}, ["10 images", "to 5 %"]),
+    ],
+    ids=lambda value: value[1] if isinstance(value, list) else "",
+)  # fmt: skip
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)], ids=["one seed", "three seeds"])
+def test_no_mean_mixes_two_ways_of_measuring(other, labels, seeds):
+    results = removal(probes={"p": TRAIN, "o": other}, seeds=seeds)
+    rows = FIGURES["fisher_trace"](results)["data"]
+    assert list(dict.fromkeys(row["series"] for row in rows)) == labels
+    assert len(rows) == 2 * 3 * 3 * 2
+    assert {row["n"] for row in rows} == {len(seeds)}
+    for row in rows:
+        run = 3 * ("blur", "flip").index(row["curve"]) + [0, 2, 4].index(row["window_epoch"])
+        alone = [10.0 + len(seeds) * run + s + row["epoch"] for s in range(len(seeds))]
+        assert row["trace"] == pytest.approx(np.mean(alone) * 10 ** labels.index(row["series"]))
+        assert row["low"] < row["trace"] < row["high"]
+    layered = FIGURES["fisher_layers"](results)["data"]
+    assert sum(row["kind"] == "layer" for row in layered) == 2 * len(rows)
+
+
+def test_a_single_way_of_measuring_needs_no_name():
+    rows = FIGURES["fisher_trace"](removal())["data"]
+    assert {(row["series"], row["images"], row["estimator"]) for row in rows} == {
+        ("", "current", "exact")
+    }
+
+
+@pytest.mark.parametrize("name", ["fisher_trace", "fisher_layers"])
+def test_the_empirical_fisher_is_not_drawn_as_fisher_information(name):
+    alone = removal(probes={"p": EMPIRICAL})
+    with pytest.raises(Conflict, match=r"true labels.*not the Fisher information.*ours/fisher"):
+        FIGURES[name](alone)
+    mixed = FIGURES[name](removal(probes={"p": TRAIN, "e": EMPIRICAL}))
+    assert {row["estimator"] for row in mixed["data"] if "estimator" in row} <= {"signs"}
+    subtitle = " ".join(mixed["vegalite"]["title"]["subtitle"])
+    assert "Measurements of the true labels (empirical) are left out" in subtitle
+    pure = FIGURES[name](removal(probes={"p": TRAIN}))
+    assert [row.get("trace") for row in mixed["data"]] == [r.get("trace") for r in pure["data"]]
+
+
+# --- layers ---
+
+
+def layer_rows(results, **options):
+    rows = FIGURES["fisher_layers"](results, **options)["data"]
+    return [row for row in rows if row["kind"] == "layer"]
+
+
+def test_a_line_for_each_layer_with_its_band():
+    rows = layer_rows(removal(seeds=(0,)))
+    assert list(dict.fromkeys(row["layer"] for row in rows)) == ["0.0", "1.0"]
+    first = rows[0]
+    assert (first["trace"], first["n"]) == (pytest.approx(10 / 3), 1)
+    assert first["high"] - first["low"] == pytest.approx(2 * 1.96 * 0.1)
+    over = layer_rows(removal())[0]
+    expected = stats.t.interval(0.95, 2, 11 / 3, stats.sem([10 / 3, 11 / 3, 12 / 3]))
+    assert (over["low"], over["high"]) == (pytest.approx(expected[0]), pytest.approx(expected[1]))
+
+
+def test_layers_that_are_left_out_are_counted():
+    made = FIGURES["fisher_layers"](removal())
+    subtitle = " ".join(made["vegalite"]["title"]["subtitle"])
+    assert "2 layers, from first (dark) to last (light); 1 that never have 2 %" in subtitle
+
+
+@pytest.mark.parametrize(
+    ("normalisation", "expected"),
+    [("raw", 10 / 3), ("share", 1 / 3), ("per_parameter", 10 / 24), ("panel_max", 10 / 3 / 10.4)],
+)
+def test_layers_are_drawn_as_they_are_normalised(normalisation, expected):
+    rows = layer_rows(removal(seeds=(0,)), normalisation=normalisation)
+    assert rows[0]["trace"] == pytest.approx(expected)  # of run 0: at most 0.65 * (10 + 6)
+    assert {row["normalisation"] for row in rows} == {normalisation}
+
+
+def test_the_epochs_under_a_deficit_are_marked_in_their_panel():
+    rows = FIGURES["fisher_layers"](removal())["data"]
+    marked = [(r["panel"], r["start"], r["end"]) for r in rows if r["kind"] == "window"]
+    assert marked == [
+        (f"{curve}, deficit removed at {end}", 0, end)
+        for curve in ("blur", "flip")
+        for end in (2, 4)
+    ]
+    panels = list(dict.fromkeys(row["panel"] for row in rows if row["kind"] == "layer"))
+    assert panels[0] == "blur, no deficit"
+    assert len(panels) == 6
+
+
+# --- second order ---
+
+
+def test_the_divergence_stands_beside_its_quadratic_term():
+    rows = FIGURES["second_order"](removal(seeds=(0,)))["data"]
+    assert len(rows) == 6 * 3 * 2
+    first = rows[0]
+    assert (first["size"], first["kl"], first["quadratic"]) == (0.01, 1.05, 1.0)
+    assert (first["low"], first["high"]) == (pytest.approx(1.05 - 0.196), pytest.approx(1.246))
+    assert (first["holds_up_to"], first["drawn"]) == (0.01, True)
+
+
+def test_over_seeds_the_divergence_is_a_geometric_mean():
+    row = FIGURES["second_order"](removal())["data"][0]
+    logs = np.log([1.05, 2.10, 3.15])
+    low, high = np.exp(stats.t.interval(0.95, 2, logs.mean(), stats.sem(logs)))
+    assert row["kl"] == pytest.approx(np.exp(logs.mean()))
+    assert (row["low"], row["high"]) == (pytest.approx(low), pytest.approx(high))
+    assert row["ratio"] == pytest.approx(1.05)
+
+
+def test_a_divergence_of_zero_is_in_the_data_and_not_on_the_logarithmic_axis():
+    results = removal(seeds=(0,))
+    flat = results_of(
+        results.plan, {},
+        {("", key, d): second_order_measurement(e, ratios=(0.0, 0.5))
+         for run in results.plan.runs for e, key, d in run.probes if d == "q"},
+    )  # fmt: skip
+    made = FIGURES["second_order"](flat)
+    assert {(row["size"], row["drawn"]) for row in made["data"]} == {(0.01, False), (0.1, True)}
+    assert all(row["drawn"] for row in made["vegalite"]["data"]["values"])
 
 
 # --- specs and pictures ---
@@ -196,6 +355,14 @@ def picture_cases():
     yield "removal", "fisher_trace", removal()
     yield "decades and zero", "fisher_trace", diverged
     yield "one seed", "fisher_trace", removal(seeds=(0,))
+    ways = {"p": TRAIN, "t": TRAIN | {"split": "test"}, "e": EMPIRICAL}
+    yield "several ways", "fisher_trace", removal(probes=ways)
+    yield "one curve, several ways", "fisher_trace", removal(probes=ways, ends=(2,))
+    yield "removal", "fisher_layers", removal()
+    yield "decades and zero", "fisher_layers", diverged
+    yield "several ways", "fisher_layers", removal(probes=ways, seeds=(0,))
+    yield "removal", "second_order", removal()
+    yield "one seed", "second_order", removal(seeds=(0,))
 
 
 CASES = [

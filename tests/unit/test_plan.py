@@ -1,107 +1,11 @@
-"""Plans: what is shared, what is stored, and that what is trained is what was planned.
-
-The store here is a dict that is filled by carrying plans out without tensors: one manifest per
-segment and one pointer per epoch inside, exactly as a worker writes them.
-"""
+"""Plans: what is shared, what is stored, and that what is trained is what was planned."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shelf import GRID, Shelf, body, paths, removal
 
-from shared import plan, probe, sweep, tree
-from shared.chain import Manifest, Path
-from shared.schedule import Facts, config, keys, timeline
-from shared.spec import ExperimentSpec
-
-FACTS = Facts("gratings", "d" * 64, (16, 16, 1), 8, 2000, 1000, (0.5,), (0.25,))
-GRID = 20  # of a network this small, see shared/cost.py
-
-
-class Shelf:
-    def __init__(self):
-        self.manifests, self.pointers, self.measurements = {}, {}, set()
-        self.asked = 0
-
-    def manifest(self, scope, key):
-        self.asked += 1
-        return self.manifests.get((scope, key))
-
-    def covering(self, scope, key):
-        self.asked += 1
-        end = key if (scope, key) in self.manifests else self.pointers.get((scope, key), key)
-        return end if (scope, end) in self.manifests else None
-
-    def begun(self, scope, key):
-        self.asked += 1
-        return (scope, key) in self.pointers
-
-    def measured(self, scope, key, digest):
-        self.asked += 1
-        return (scope, key, digest) in self.measurements
-
-    def carry_out(self, made: plan.Plan) -> int:
-        """Train what a plan wants, parents first; the number of epochs trained."""
-        trained = 0
-        waiting = [s for s in made.segments if not s.stored or s.probes]
-        while waiting:
-            ready = [s for s in waiting if s.start == 0 or (s.scope, s.parent) in self.manifests]
-            assert ready, "segments wait for a parent that nobody trains"
-            for segment in ready:
-                trained += self._carry_out_segment(segment)
-                waiting.remove(segment)
-        return trained
-
-    def _carry_out_segment(self, s: plan.Segment) -> int:
-        self.measurements |= {(s.scope, s.state(e), digest) for e, digest in s.probes}
-        if s.stored:
-            assert self.manifest(s.scope, s.key) is not None
-            return s.replay_end(s.probes) - s.start
-        for key in s.keys[:-1] or s.keys:
-            self.pointers[s.scope, key] = s.key
-        record = Manifest(key=s.key, parent=s.parent, start=s.start, end=s.end,
-                          checkpoint="", metrics="", provenance={},
-                          measured=s.probes)  # fmt: skip
-        assert self.manifests.setdefault((s.scope, s.key), record) is record, "trained twice"
-        return s.end - s.start
-
-
-def body(**changes):
-    base = {
-        "dataset": {"name": "gratings"},
-        "model": {"name": "all_cnn", "width": 0.1},
-        "training": {"epochs_after_deficit": 15},
-        "deficit": {"name": "blur", "resolution": 4, "start": 0, "end": 0},
-    }
-    return base | changes
-
-
-def paths(spec_body) -> list[Path]:
-    spec = ExperimentSpec.model_validate(spec_body)
-    out = []
-    for point in sweep.points(spec):
-        for seed in spec.seeds:
-            stretches = timeline(point.run)
-            settings = config(point.run, FACTS, seed)
-            asked = probe.probes(spec, point.run, stretches, FACTS)
-            kept = spec.checkpoints
-            out.append(
-                Path(
-                    variant=point.variant,
-                    point=point.values,
-                    seed=seed,
-                    config=settings,
-                    stretches=stretches,
-                    windows=[],
-                    keys=keys(settings, stretches),
-                    probes=[(e, p, probe.name(p)) for e, p in asked],
-                    checkpoints=kept.epochs if kept else [],
-                )
-            )
-    return out
-
-
-def removal(*ends, **changes):
-    return body(sweep={"deficit.end": list(ends)}, **changes)
+from shared import plan, tree
 
 
 def test_a_removal_sweep_trains_its_trunk_once():
@@ -213,6 +117,18 @@ def test_a_stored_run_is_not_asked_for_each_of_its_measurements():
     assert shelf.asked == 1 + 200 // GRID
 
 
+def test_however_much_is_asked_of_a_state_the_store_is_asked_once():
+    shelf = Shelf()
+    shelf.carry_out(tree.make(paths(removal(20)), shelf))
+    shelf.asked = 0
+    later = {"epochs": [20, 35], "images": ["clean", "deficit"], "split": ["train", "test"]}
+    assert (
+        sum(len(s.probes) for s in tree.make(paths(removal(20, fisher=later)), shelf).segments)
+        == 16
+    )
+    assert shelf.asked == 3 + 2  # two segments, and whether there is any; two states
+
+
 def test_a_probe_asked_for_later_replays_to_its_epoch_and_no_further():
     shelf = Shelf()
     shelf.carry_out(tree.make(paths(removal(20)), shelf))
@@ -225,16 +141,23 @@ def test_a_probe_asked_for_later_replays_to_its_epoch_and_no_further():
 def test_a_probe_at_a_kept_checkpoint_replays_nothing():
     shelf = Shelf()
     shelf.carry_out(tree.make(paths(removal(20)), shelf))
-    made = tree.make(paths(removal(20, fisher={"epochs": [0, 20, 35]})), shelf)
+    made = tree.make(paths(removal(20, fisher={"epochs": [0, 20, 35], "beside": []})), shelf)
     assert made.epochs.replayed == 0
     assert sum(len(s.probes) for s in made.segments) == 3
+
+
+def test_what_runs_share_is_measured_by_one_segment():
+    clean = {"epochs": [0, 10], "images": "clean", "beside": []}
+    made = tree.make(paths(removal(0, 10, 20, fisher=clean)), Shelf())
+    # All runs share their initial state, though not their first segments; two share that at 10.
+    assert sorted(e for s in made.segments for e, _ in s.probes) == [0, 10, 10]
 
 
 def test_with_reuse_off_every_run_is_trained_alone():
     shelf = Shelf()
     wanted = paths(removal(0, 10, 20))
     shelf.carry_out(tree.make(wanted, shelf))
-    made = tree.make(wanted, shelf, alone=lambda run: f"alone/{run}/")
+    made = tree.make(paths(removal(0, 10, 20), lambda run: f"alone/{run}/"), shelf)
     assert made.epochs.new == made.epochs.alone == 75
     assert shelf.carry_out(made) == 75
 
@@ -285,9 +208,12 @@ def within(asked):
 def test_what_is_trained_is_what_was_planned_whatever_came_before(sequence):
     shelf = Shelf()
     for number, asked in enumerate(sequence):
-        wanted = paths(body(**within(asked)))
-        alone = None if asked["reuse"] else (lambda run, n=number: f"alone/{n}/{run}/")
-        made = tree.make(wanted, shelf, alone)
+        shared = asked["reuse"]
+        wanted = paths(
+            body(**within(asked)),
+            lambda run, n=number, shared=shared: "" if shared else f"alone/{n}/{run}/",
+        )
+        made = tree.make(wanted, shelf)
         epochs = made.epochs
         assert epochs.stored + epochs.new == epochs.shared <= epochs.alone
         assert shelf.carry_out(made) == epochs.new + epochs.replayed
@@ -298,7 +224,7 @@ def test_what_is_trained_is_what_was_planned_whatever_came_before(sequence):
                 is_state = 0 < epoch <= path.epochs
                 assert not is_state or shelf.manifest(scope, path.keys[epoch]), "no checkpoint"
             for epoch, key, digest in run.probes:
-                assert shelf.measured(scope, key, digest), f"epoch {epoch} was not measured"
+                assert digest in shelf.probed(scope, key), f"epoch {epoch} was not measured"
 
 
 def assert_whole(path, made, run):
@@ -315,7 +241,8 @@ def assert_whole(path, made, run):
 
 
 def test_probes_on_current_clean_and_deficit_images_are_told_apart():
-    spec = removal(10, fisher={"epochs": [5, 20], "images": ["current", "clean", "deficit"]})
+    images = ["current", "clean", "deficit"]
+    spec = removal(10, fisher={"epochs": [5, 20], "images": images, "beside": []})
     made = tree.make(paths(spec), Shelf())
     shown = {
         (epoch, tuple(d["name"] for d in made.probes[digest]["stimulus"]))

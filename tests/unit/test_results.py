@@ -13,7 +13,6 @@ from results_by_hand import (
     blob,
     epoch_row,
     manifest,
-    measurement,
     plan_of,
     results_of,
     run_plan,
@@ -162,50 +161,6 @@ def test_csv_keeps_every_digit_and_leaves_what_is_not_finite_empty(two_runs):
 
 def test_csv_of_nothing_is_its_header():
     assert list(rows.csv_lines([], ["time", "value"])) == ["time,value\r\n"]
-
-
-# --- Fisher ---
-
-
-@pytest.fixture
-def measured():
-    """Measured after 0, 2 and 4 epochs, the second missing; nothing is asked beyond the gap."""
-    asked = []
-    there = {("", "k0", "p"): measurement(0, 1.5), ("", "k4", "p"): measurement(4, "Infinity")}
-
-    def look(*name):
-        asked.append(name[1])
-        return there.get(name)
-
-    probes = [(e, f"k{e}", "p") for e in (0, 2, 4, 6, 8)]
-    plan = plan_of(
-        [segment("a", 0, 4), segment("b", 4, 8)], [run_plan(0, [0, 1], 8, probes=probes)]
-    )
-    results = results_of(plan, {"a": [epoch_row(e) for e in range(1, 5)]})
-    return Results(plan, EXPERIMENT, results.trained, look), asked
-
-
-def test_fisher_rows_say_what_was_measured_and_what_is_not_finite(measured):
-    results, asked = measured
-    first, last = results.fisher(results.plan.runs[0])
-    assert asked == ["k0", "k2", "k4", "k6"]
-    assert (first["epoch"], first["trace"], first["standard_error"]) == (0, 1.5, None)
-    assert first["non_finite"] == [{"pointer": "/standard_error", "value": "NaN"}]
-    assert (first["estimator"], first["samples"], first["split"]) == ("exact", 10, "train")
-    assert first["layers"][0]["name"] == "0.conv"
-    assert first["reused"] is True
-    assert (last["key"], last["trace"]) == ("k4", None)
-
-
-def test_a_table_of_layers_has_the_total_first(measured):
-    results, _ = measured
-    found = list(rows.layer_rows(results.fisher(results.plan.runs[0])))
-    assert [row["layer"] for row in found] == ["total", "0.conv"] * 2
-    assert (found[1]["trace"], found[1]["standard_error"], found[1]["parameters"]) == (1.5, 0.1, 8)
-    assert found[2]["non_finite"] == {"trace": "Infinity", "standard_error": "NaN"}
-    assert found[3]["non_finite"] == {"trace": "Infinity"}
-    text = "".join(rows.csv_lines(found, rows.layer_columns(results)))
-    assert len(list(csv.DictReader(io.StringIO(text)))) == 4
 
 
 # --- scores ---

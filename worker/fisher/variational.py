@@ -69,13 +69,12 @@ def trace(
     layers = _covered(model)
     with evaluation_mode(model):
         noise = _Noise(model, layers, draws)
-        log_p, divergence = _start(noise, shown, tick)
-        beta = max(divergence / noise.weights.sum().item(), LEAST)
-        late, steps = _minimise(noise, shown, log_p, beta, tick)
-    half, variance = len(late) // 2, late.mean(0)
+        log_p, beta, variance = _start(noise, shown, tick)
+        late, steps = _minimise(noise, shown, log_p, beta, variance, tick)
+    half = len(late) // 2
     before, after = (noise.fisher(beta, part.mean(0)).sum() for part in (late[:half], late[half:]))
     return (
-        _summary(noise, beta, variance)
+        _summary(noise, beta, late.mean(0))
         | {"samples": shown.count, "estimator": "variational", "beta": beta, "steps": steps}
         | {"drift": (after / before - 1).item(), "covers": "weights of convolutions and linear"}
         | confidence(log_p.cpu())
@@ -113,6 +112,10 @@ class _Noise:
     def fisher(self, beta: float, variance: Tensor) -> Tensor:
         """tr F by filter."""
         return 2 * beta * self.weights * (1 / variance - 1 / self.prior)
+
+    def by_layer(self, values: Tensor) -> Tensor:
+        """Each filter's value replaced by the sum over its layer."""
+        return torch.cat([part.sum().expand(len(part)) for part in values.split(self.filters)])
 
     def divergence(self, log_p: Tensor, chunk: Chunk, variance: Tensor, draw: str) -> Tensor:
         """KL of the noisy predictions from log_p (N, K), summed over the images."""
@@ -169,27 +172,33 @@ def _along(axis: int, signs: Tensor, x: Tensor) -> Tensor:
     return signs.view(shape)
 
 
-def _start(noise: _Noise, shown: Shown, tick: Tick) -> tuple[Tensor, float]:
-    """log p (n, K) without noise, and the mean KL with the noise of the start."""
-    logs, divergence = [], 0.0
-    with torch.no_grad():
-        for number, chunk in enumerate(shown.chunks()):
-            tick()
+def _start(noise: _Noise, shown: Shown, tick: Tick) -> tuple[Tensor, float, Tensor]:
+    """log p (n, K) without noise, beta, and variances that balance each layer as a whole."""
+    logs, divergence, gradient = [], 0.0, torch.zeros_like(noise.prior)
+    log_variance = (NOISE * noise.prior).log().requires_grad_()
+    for number, chunk in enumerate(shown.chunks()):
+        tick()
+        with torch.no_grad():
             logs.append(_log_p(noise.model, chunk))
-            start = NOISE * noise.prior
-            divergence += noise.divergence(logs[-1], chunk, start, f"start{number}").item()
-    return torch.cat(logs), divergence / shown.count
+        with torch.enable_grad():
+            found = noise.divergence(logs[-1], chunk, log_variance.exp(), f"start{number}")
+            gradient += torch.autograd.grad(found, [log_variance])[0] / shown.count
+        divergence += found.item() / shown.count
+    beta = max(divergence / noise.weights.sum().item(), LEAST)
+    ratio = noise.by_layer(gradient) / noise.by_layer(beta * noise.weights)
+    # From few images a flat layer's may even be negative.
+    return torch.cat(logs), beta, NOISE * noise.prior / ratio.clamp(min=0.1)
 
 
 def _minimise(
-    noise: _Noise, shown: Shown, log_p: Tensor, beta: float, tick: Tick
+    noise: _Noise, shown: Shown, log_p: Tensor, beta: float, variance: Tensor, tick: Tick
 ) -> tuple[Tensor, int]:
     """The variances of the last half of the steps, (steps / 2, F), and the number of steps.
 
     Averaged as variances: the KL is linear in them, so it is their mean that balances it. L is
     divided by beta, lest Adam's epsilon be felt.
     """
-    log_variance = (NOISE * noise.prior).log().requires_grad_()
+    log_variance = variance.log().requires_grad_()
     if not math.isfinite(beta):
         return torch.full_like(log_variance, torch.nan)[None], 0
     chunks = math.ceil(shown.count / CHUNK)

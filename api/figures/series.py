@@ -1,0 +1,131 @@
+"""What tells the measurements of one line of a figure from those of another: images and method."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from shared import traces
+from shared.errors import Conflict
+from shared.plan import RunPlan
+from shared.probe import FISHER, Probe
+from shared.results import Results, Row
+from shared.rows import words
+from shared.traces import METHOD, Normalisation
+
+EMPIRICAL = "empirical"
+OF_SIGNS = ("norms", "square_root")
+"""Options of one estimator: where they are null, the estimator's name says so."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """`told` are the fields in which the probes differ."""
+
+    told: tuple[str, ...]
+    by_images: bool
+    """Whether some state is measured on several stimuli; else its images are called "current"."""
+
+    def label(self, probe: Probe) -> str:
+        """Empty where there is a single series."""
+        named = [words(probe["stimulus"])] if self.by_images else []
+        parts = [field_words(field, probe.get(field)) for field in self.told]
+        return ", ".join([*named, *filter(None, parts)])
+
+    def images(self, probe: Probe) -> str:
+        return words(probe["stimulus"]) if self.by_images else "current"
+
+
+def fisher_series(results: Results) -> Series:
+    """Of the probes that estimate the Fisher information.
+
+    Conflict where there is none: the empirical Fisher, which takes the true labels, is not it.
+    """
+    probes = list(fisher_probes(results))
+    drawn = [probe for probe in probes if probe["estimator"] != EMPIRICAL]
+    if probes and not drawn:
+        raise Conflict(
+            "What was measured here is of the true labels (estimator 'empirical'), which is not the"
+            f" Fisher information: see it in /v1/experiments/{results.experiment}/fisher, or"
+            " measure another estimator"
+        )
+    if results.plan.runs and not drawn:
+        raise Conflict(
+            "This experiment measures no Fisher trace: its spec has no 'fisher'. POST one to"
+            f" /v1/experiments/{results.measures or results.experiment}/measurements"
+        )
+    return of_probes(drawn, results)
+
+
+def fisher_probes(results: Results) -> Iterator[Probe]:
+    """Each once, of those that some run is to be measured with."""
+    asked = dict.fromkeys(digest for run in results.plan.runs for _, _, digest in run.probes)
+    for digest in asked:
+        probe = results.plan.probes[digest]
+        if probe["kind"] == FISHER:
+            yield probe
+
+
+def of_probes(probes: list[Probe], results: Results) -> Series:
+    told = [field for field in METHOD if _differs(field, probes)]
+    return Series(tuple(told), _by_images(probes, results))
+
+
+def fisher_rows(
+    results: Results, run: RunPlan, normalisation: Normalisation = "raw"
+) -> Iterator[tuple[Probe, Row]]:
+    """A run's measurements of the Fisher information, each with its probe."""
+    for probe, row in traces.measured(results, run, normalisation):
+        if probe["estimator"] != EMPIRICAL:
+            yield probe, row
+
+
+def method_words(results: Results) -> str:
+    """Estimators and numbers of images, for a subtitle; what is left out is said."""
+    probes = list(fisher_probes(results))
+    drawn = [probe for probe in probes if probe["estimator"] != EMPIRICAL]
+    estimators = "/".join(dict.fromkeys(probe["estimator"] for probe in drawn))
+    images = "/".join(dict.fromkeys(_count(probe) for probe in drawn))
+    text = f"Estimator: {estimators}, {images}."
+    if len(drawn) < len(probes):
+        text += " Measurements of the true labels (empirical) are left out."
+    return text
+
+
+def _count(probe: Probe) -> str:
+    if probe.get("relative_error"):
+        return f"images until the error is {100 * probe['relative_error']:g} %"
+    return f"{probe['samples']} images"
+
+
+def _differs(field: str, probes: Iterable[Probe]) -> bool:
+    values = {probe.get(field) for probe in probes}
+    return len(values - {None} if field in (*OF_SIGNS, "max_samples") else values) > 1
+
+
+def _by_images(probes: list[Probe], results: Results) -> bool:
+    """Whether at one epoch of some run one method is used on several stimuli."""
+    digests = {d: p for d, p in results.plan.probes.items() if p in probes}
+    for run in results.plan.runs:
+        seen: dict[tuple[int, Any], str] = {}
+        for epoch, _, digest in run.probes:
+            if digest in digests:
+                name = (epoch, traces.method(digests[digest]))
+                if seen.setdefault(name, digest) != digest:
+                    return True
+    return False
+
+
+def field_words(field: str, value: Any) -> str:
+    if value is None:
+        return ""
+    named = {
+        "split": {"train": "training images", "test": "test images"}.get(str(value), str(value)),
+        "norms": f"{value} norms",
+        "square_root": f"{value} root",
+        "probe_set": "images redrawn" if value == "redrawn" else "images fixed",
+        "samples": f"{value} images",
+        "max_samples": f"at most {value} images",
+    }
+    if field == "relative_error":
+        return f"to {100 * value:g} %"
+    return named.get(field, str(value))

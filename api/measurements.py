@@ -1,0 +1,177 @@
+"""Measurements of an experiment that exists: each request is a job, an experiment that trains
+nothing, and what jobs have measured belongs to the experiment's results."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from api import outcome
+from shared import job, names
+from shared.errors import Conflict
+from shared.measurements import LaterMeasurements
+from shared.plan import Plan, RunPlan, Segment
+
+if TYPE_CHECKING:
+    from api.service import Experiment, Service
+
+Name = tuple[str, str, str]
+"""(scope, state key, probe digest) of a measurement"""
+
+MAX_NAME = 200
+ENDING = ": measurements"
+ASKED_AT_ONCE = 16
+
+
+class Jobs:
+    """One a service, used by all its threads."""
+
+    def __init__(self, service: "Service") -> None:
+        self.service, self.store = service, service.store
+        self._merged = lru_cache(maxsize=64)(self._merge)
+        self._never = lru_cache(maxsize=1024)(self._never_measured)
+
+    # --- accept ---
+
+    def plan(self, id: str, asked: LaterMeasurements) -> Plan:
+        """What there would be to do, with nothing stored or queued. Conflict for an experiment that
+        has no plan yet, and for a job."""
+        service, measured = self.service, self.service.experiment(id)
+        if measured.accepted.measures is not None:
+            raise Conflict(
+                f"{id} is itself a measurement job: post to the experiment that it measures, at"
+                f" /v1/experiments/{measured.accepted.measures}/measurements"
+            )
+        if measured.plan is None:
+            raise _nothing_there(measured)
+        return job.plan_for(asked, measured.spec, measured.plan, service.records, service.settings)
+
+    def accept(
+        self,
+        id: str,
+        asked: LaterMeasurements,
+        principal: str = "local",
+        idempotency_key: str | None = None,
+    ) -> tuple["Experiment", bool]:
+        """The job, and whether this call made it (False: the first answer again)."""
+        service, plan, made = self.service, self.plan(id, asked), names.new_experiment_id()
+        if idempotency_key is not None:
+            body = {"measures": id} | asked.model_dump(mode="json", exclude_unset=True)
+            made = service.claim(body, principal, idempotency_key, made)
+            if self.store.exists(names.index_entry(made)):
+                return service.experiment(made), False
+        accepted = {"measures": id} | asked.model_dump(mode="json")
+        stored = {"given": self._spec(id), "accepted": accepted, "measures": id}
+        self.store.create_json(names.experiment_object(made, "spec.json"), stored)
+        service.keep_plan(made, plan)
+        self.store.write(names.active_marker(made), b"")
+        self.link(made)
+        self.store.write(names.index_entry(made), b"")
+        tracker = service.tracker(made)
+        if tracker.finished():
+            service.finish(made, outcome.of(tracker))
+        service.queue(service.experiment(made))
+        return service.experiment(made), True
+
+    def link(self, id: str) -> None:
+        """Note beside the experiment that a job measures it. Again: no change."""
+        accepted = self.service.accepted(id)
+        if accepted.measures is not None:
+            link = {"id": id, "asked": accepted.shown}
+            self.store.create_json(names.measurement_job(accepted.measures, id), link)
+
+    def _spec(self, id: str) -> dict[str, Any]:
+        """What the measured experiment was made of, without its own measurements."""
+        spec = self.service.accepted(id).spec
+        own = spec.model_dump(
+            mode="json", exclude_unset=True, exclude={"fisher", "second_order", "name"}
+        )
+        name = f"{spec.name[: MAX_NAME - len(ENDING)]}{ENDING}" if spec.name else "measurements"
+        return own | {"name": name}
+
+    # --- look up ---
+
+    def ids(self, id: str) -> list[str]:
+        """The jobs that measure an experiment, oldest first. One question to the store."""
+        return [names.job_of(name) for name in self.store.names(names.measurement_jobs(id))]
+
+    def shown(self, id: str) -> dict[str, Any]:
+        experiment = self.service.experiment(id)
+        return {
+            "id": id,
+            "state": self.service.status(id)["state"],
+            "created": experiment.created,
+            "asked": asked_of(experiment.accepted.shown),
+        }
+
+    def with_measured(self, id: str, plan: Plan, jobs: list[str]) -> Plan:
+        """The plan of an experiment with what its jobs have measured among its runs' probes."""
+        if not jobs:
+            return plan
+        return self._merged(id, tuple((job, self._pending(job)) for job in jobs))
+
+    def _merge(self, id: str, jobs: tuple[tuple[str, frozenset[Name]], ...]) -> Plan:
+        plan = self.service.plan(id)
+        assert plan is not None
+        probes = dict(plan.probes)
+        asked = {run.index: dict.fromkeys(run.probes) for run in plan.runs}
+        for id, pending in jobs:
+            made = self.service.plan(id)
+            assert made is not None
+            probes |= made.probes
+            for run in made.runs:
+                asked[run.index] |= dict.fromkeys(_measured(made, run, pending))
+        runs = [
+            run.model_copy(update={"probes": sorted(asked[run.index], key=lambda one: one[0])})
+            for run in plan.runs
+        ]
+        return plan.model_copy(update={"probes": probes, "runs": runs})
+
+    def _pending(self, id: str) -> frozenset[Name]:
+        """What a job was to measure and has not: nobody has to be asked for it."""
+        ended = self.service.outcome(id)
+        if ended is None:
+            return frozenset(self._undone(id))
+        return frozenset() if ended["state"] == "succeeded" else self._never(id)
+
+    def _never_measured(self, id: str) -> frozenset[Name]:
+        """Of a job that ended early. Of a segment that was not finished, a part may be there."""
+        left = list(self._undone(id))
+        with ThreadPoolExecutor(ASKED_AT_ONCE) as askers:
+            there = askers.map(lambda name: self.service.records.measured(*name), left)
+            return frozenset(name for name, found in zip(left, there, strict=True) if not found)
+
+    def _undone(self, id: str) -> Iterator[Name]:
+        done, plan = self.service.done_segments(id), self.service.plan(id)
+        assert plan is not None
+        for index, segment in enumerate(plan.segments):
+            if index not in done:
+                yield from _names(segment)
+
+
+def asked_of(accepted: dict[str, Any]) -> dict[str, Any]:
+    """Of a job: what its body said, with every default."""
+    return {name: value for name, value in accepted.items() if name != "measures"}
+
+
+def _names(segment: Segment) -> Iterator[Name]:
+    for epoch, digest in segment.probes:
+        yield segment.scope, segment.state(epoch), digest
+
+
+def _measured(made: Plan, run: RunPlan, pending: frozenset[Name]) -> Iterator[tuple[int, str, str]]:
+    scope = made.scope(run)
+    for epoch, key, digest in run.probes:
+        if (scope, key, digest) not in pending:
+            yield epoch, key, digest
+
+
+def _nothing_there(experiment: "Experiment") -> Conflict:
+    if experiment.outcome is not None:
+        return Conflict(
+            f"The experiment has {experiment.outcome['state']} before anything was trained: there"
+            " is nothing to measure"
+        )
+    error = Conflict("The experiment is still being prepared: there is nothing to measure yet")
+    error.retry_after = 2
+    return error
