@@ -74,7 +74,7 @@ class Fisher(Probed):
     estimator: Estimator = Field(
         "signs",
         description="signs: random signs on the square root of the logit Fisher; the smallest"
-        " error for its cost at every stage of training. exact: the sum over all classes, at the"
+        " error for its cost once training is under way. exact: the sum over all classes, at the"
         " price of one backward pass for each. label: one label per image drawn from the model, as"
         " the paper defines it; misleading late in training. variational: noise in the weights,"
         " All-CNN only. empirical: the true labels; not a Fisher trace, and refused in figures of"

@@ -139,17 +139,17 @@ def _layers(rows: list[Row], layers: list[str], normalisation: Normalisation) ->
     x = alt.X("epoch:Q", title=EPOCHS, axis=axis, scale=alt.Scale(domain=[0, last], nice=False))
     scale = alt.Scale(domain=layers, range=style.ramp(len(layers)))
     color = alt.Color("layer:N", scale=scale, legend=style.legend("layer", layers), sort=None)
-    held = scales.held(("low", "high", "trace"), ends)
+    held = scales.inside(("low", "high", "trace"), ends)
     each = alt.Chart().transform_filter("datum.kind == 'layer'").encode(x=x, color=color)
     band = each.transform_filter("isValid(datum.low)").transform_calculate(**held)
     lines = each.transform_calculate(trace=held["trace"])
     windows = alt.Chart().transform_filter("datum.kind == 'window'")
-    windows = windows.mark_rect(color=style.GREY, opacity=0.12, clip=True)
+    windows = windows.mark_rect(color=style.GREY, opacity=0.12)
     return [
         windows.encode(x=alt.X("start:Q", title=EPOCHS), x2="end:Q"),
-        band.mark_area(opacity=0.15, clip=True).encode(
+        band.mark_area(opacity=0.15).encode(
             y=alt.Y("low:Q", scale=scales.scale(ends)), y2="high:Q"
         ),
-        lines.mark_line(strokeWidth=1.8, clip=True).encode(y=y),
+        lines.mark_line(strokeWidth=1.8).encode(y=y),
         lines.mark_point(size=18, filled=True, opacity=1).encode(y=y, tooltip=TOOLTIP),
     ]

@@ -134,19 +134,19 @@ def _layers(rows: list[Row]) -> list["alt.Chart"]:
     legend = style.legend("epochs trained", [str(epoch) for epoch in epochs])
     color = alt.Color("epoch:O", scale=scale, legend=legend)
     each = alt.Chart().encode(x=x, color=color)
-    held = scales.held(("low", "high"), up)
+    held = scales.inside(("low", "high"), up)
     bars = each.transform_filter("isValid(datum.low)").transform_calculate(**held)
     kl = each.encode(y=y)
     return [
         _rules(rows, epochs, across).encode(color=color),
-        each.mark_line(strokeWidth=1.6, strokeDash=[6, 3], clip=True).encode(
+        each.mark_line(strokeWidth=1.6, strokeDash=[6, 3]).encode(
             y=alt.Y("quadratic:Q", scale=scales.scale(up))
         ),
-        bars.mark_rule(strokeWidth=1.4, clip=True).encode(
+        bars.mark_rule(strokeWidth=1.4).encode(
             y=alt.Y("low:Q", scale=scales.scale(up)), y2="high:Q"
         ),
-        kl.mark_line(strokeWidth=0.8, clip=True),
-        kl.mark_point(size=34, filled=True, opacity=1, clip=True).encode(tooltip=TOOLTIP),
+        kl.mark_line(strokeWidth=0.8),
+        kl.mark_point(size=34, filled=True, opacity=1).encode(tooltip=TOOLTIP),
     ]
 
 
@@ -162,7 +162,7 @@ def _rules(rows: list[Row], epochs: list[int], across: list[float]) -> "alt.Char
         beside=f"datum.holds_up_to * pow({pixel!r}, {APART} * ({place}))"
     )
     x = alt.X("beside:Q", scale=scales.scale(across), title=SIZE)
-    return each.mark_rule(strokeDash=[2, 2], clip=True).encode(x=x)
+    return each.mark_rule(strokeDash=[2, 2]).encode(x=x)
 
 
 def _ends(values: list[float]) -> list[float]:

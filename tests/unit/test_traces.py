@@ -103,6 +103,20 @@ def test_a_measurement_of_an_earlier_version_is_shown_with_what_it_has():
     assert (row["layers"][0]["trace"], row["layers"][0]["standard_error"]) == (1.0, None)
 
 
+@pytest.mark.parametrize("normalisation", ["raw", "share", "per_parameter", "panel_max"])
+def test_an_estimate_without_an_error_has_none_in_any_table(normalisation):
+    found = measurement(1, 2.0, estimator="variational")
+    found["values"] |= {"standard_error": None, "relative_error": None, "beta": 0.1}
+    for layer in found["values"]["layers"]:
+        layer |= {"standard_error": None, "share_standard_error": None}
+    results = of_probes([(1, "p", found)])
+    (row,) = rows_of(results, normalisation)
+    assert (row["standard_error"], row["layers"][0]["standard_error"]) == (None, None)
+    assert row["layers"][0]["trace"] > 0
+    assert "non_finite" not in row
+    assert [flat["standard_error"] for flat in traces.layer_rows([row])] == [None, None]
+
+
 def test_what_a_job_of_the_experiment_measured_is_its_own():
     found = measurement(1, 2.0)
     results = of_probes([(1, "p", found)])

@@ -19,11 +19,12 @@ def trace(
 
         z(x) = || J^T B e ||^2,  B B^T = H = diag(p) - p p^T,  e in {-1, +1}^K;   tr F = E z
 
-    Unbiased, since E e e^T = I. Images (C, H, W), K classes, B (K, K) for each image. Variance
-    within an image: 2 sum_{i != j} (B^T J J^T B)_ij^2, which `square_root` makes small; where norms
-    are sketched theirs comes on top (`worker/fisher/affine.py`). As squared coefficients of
-    variation on All-CNN: 0.35 in mid-training and 0.01 on a fitted network, where a drawn label
-    has 0.92 and 41. Hutchinson's estimator (Hutchinson 1990) of the trace of B^T J J^T B.
+    Unbiased, since E e e^T = I: Hutchinson's estimator (Hutchinson 1990, Commun. Stat. Simul.
+    Comput. 19) of the trace of B^T J J^T B. Images (C, H, W), K classes, B (K, K) for each image.
+    Variance within an image: 2 sum_{i != j} (B^T J J^T B)_ij^2, which `square_root` makes small;
+    where norms are sketched theirs comes on top (`worker/fisher/affine.py`). Squared coefficient of
+    variation of z, all of it, on All-CNN of width 1 and CIFAR-10: 0.61 in mid-training, 3.35 on a
+    fitted network, nearly all of it between images (0.46 and 3.27); one drawn label has 2.1 and 29.
     """
     root = SQUARE_ROOTS[asked["square_root"]]
 
