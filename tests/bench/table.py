@@ -143,8 +143,8 @@ def monitoring(everything: list[Found]) -> str:
     """What 5 % costs once in an epoch."""
     lines = [
         "## Watching at 5 % in every epoch\n",
-        f"Images to a standard error of 5 % of the total, no fewer than {FEWEST}, and their cost over that of an epoch of "
-        f"{EPOCH:,} images (forward + backward).\n",
+        f"Images to a standard error of 5 % of the total, no fewer than {FEWEST}, and their cost"
+        f" over that of an epoch of {EPOCH:,} images (forward + backward).\n",
         "| network | moment | method | images for 5 % | share of an epoch |",
         "|---|---|---|---|---|",
     ]
