@@ -34,8 +34,9 @@ class Shown:
         known = labels
         return cls(len(images), lambda rows: (images[rows], known[rows]))
 
-    def chunks(self, start: int = 0) -> Iterator[Chunk]:
-        for first in range(start, self.count, CHUNK):
-            images, labels = self.make(slice(first, min(first + CHUNK, self.count)))
+    def chunks(self, size: int | None = None) -> Iterator[Chunk]:
+        size = size or CHUNK
+        for first in range(0, self.count, size):
+            images, labels = self.make(slice(first, min(first + size, self.count)))
             rows = torch.arange(first, first + len(images), device=images.device)
             yield Chunk(rows, images, labels)

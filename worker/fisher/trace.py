@@ -28,6 +28,9 @@ from worker.fisher.norms import squared_norms
 from worker.fisher.recording import Recording, evaluation_mode
 from worker.shown import Chunk, Shown
 
+MANY = 128
+"""Images in one pass of a network without convolutions. Fixed, as `worker.shown.CHUNK` is."""
+
 Asked = dict[str, Any]
 Tick = Callable[[], None]
 Seeds = Callable[[Tensor, Chunk, Recording], Iterable[tuple[Tensor | float, Tensor]]]
@@ -41,7 +44,7 @@ def estimate(
     """tr F, in total and by layer, over the first `samples` images, or over as many as it takes
     until the standard error of the total is `relative_error` of it.
 
-    That rule looks at the error as it is estimated, after 128 images and after each further 32, and
+    That rule looks at the error as it is estimated, after 128 images and after each chunk, and
     so stops a little early: of lognormal values with a squared coefficient of variation of 0.5 the
     95 % interval at 5 % held the truth in 94 % and the mean was 0.2 % too low; with 5, in 92 % and
     0.8 % (1,500 trials each). `precision` is that of the passes and the norms; sums over images are
@@ -51,7 +54,7 @@ def estimate(
     norms, logs = [], []
     with _in_precision(model, asked.get("precision", "float32")) as (network, passing):
         layers = trainable_layers(network)
-        for chunk in shown.chunks():
+        for chunk in shown.chunks(_chunk(network)):
             with passing():
                 recording = Recording(network, layers, _as(chunk.images, network))
             # (N, K) is small: on the CPU in float64 it is alike on every device.
@@ -79,6 +82,12 @@ def _in_precision(
         device = next(model.parameters()).device.type
         cast = partial(torch.autocast, device, torch.bfloat16)
         yield model, cast if precision == "bfloat16" else nullcontext
+
+
+def _chunk(model: nn.Module) -> int | None:
+    """More images at a time where there are no maps: an MLP then takes 0.6 of the time."""
+    convolves = any(isinstance(m, nn.modules.conv._ConvNd) for m in model.modules())
+    return None if convolves else MANY
 
 
 def _as(images: Tensor, model: nn.Module) -> Tensor:

@@ -76,7 +76,10 @@ def trace(
     return (
         _summary(noise, beta, late.mean(0))
         | {"samples": shown.count, "estimator": "variational", "beta": beta, "steps": steps}
-        | {"drift": (after / before - 1).item(), "covers": "weights of convolutions and linear"}
+        | {
+            "drift": (after / before - 1).item(),
+            "covers": "weights of convolutions and linear layers",
+        }
         | confidence(log_p.cpu())
     )
 
@@ -103,11 +106,9 @@ class _Noise:
         self.model, self._draws, self.layers = model, draws, layers
         weights = [part.parameter.detach() for _, part in layers]
         self.filters = [len(w) for w in weights]
-        one = [w.new_ones(len(w), dtype=torch.float64) for w in weights]
-        pairs = list(zip(one, weights, strict=True))
-        self.weights = torch.cat([ones * w[0].numel() for ones, w in pairs])
-        squares = torch.cat([ones * w.double().square().mean() for ones, w in pairs])
-        self.prior = squares.clamp(min=1e-8)
+        counts = [w.new_full((len(w),), w[0].numel(), dtype=torch.float64) for w in weights]
+        squares = [w.double().square().mean().expand(len(w)) for w in weights]
+        self.weights, self.prior = torch.cat(counts), torch.cat(squares).clamp(min=1e-8)
 
     def fisher(self, beta: float, variance: Tensor) -> Tensor:
         """tr F by filter."""
