@@ -76,9 +76,9 @@ class Fisher(Probed):
         description="signs: random signs on the square root of the logit Fisher; the smallest"
         " error for its cost once training is under way. exact: the sum over all classes, at the"
         " price of one backward pass for each. label: one label per image drawn from the model, as"
-        " the paper defines it; misleading late in training. variational: noise in the weights,"
-        " All-CNN only. empirical: the true labels; not a Fisher trace, and refused in figures of"
-        " it.",
+        " the paper defines it; misleading late in training. variational: noise in the weights"
+        " of convolutions and linear layers, and of those alone; All-CNN only. empirical: the true"
+        " labels; not a Fisher trace, and refused in figures of it.",
     )
     norms: Literal["sketched", "exact"] | None = Field(
         None,
@@ -105,7 +105,7 @@ class Fisher(Probed):
     max_samples: Count | None = Field(
         None, description="With `relative_error`: at most this many images; 10000 by default."
     )
-    beside: list[Beside] = Field(
+    beside: Annotated[list[Beside], BeforeValidator(_listed)] = Field(
         ["gradient"],
         description="Measured at the same epochs, on the same images. gradient: norm of the loss"
         " gradient and gradient-noise scale. hessian_eigenvalue: the largest one, by Lanczos."
@@ -153,14 +153,20 @@ class SecondOrder(Probed):
     """Where the quadratic picture holds: KL(p_w' || p_w) of random perturbations of growing size
     against 1/2 d^T F d."""
 
-    samples: Count = Field(256, description="Images.")
-    sizes: list[Annotated[float, Field(gt=0, le=10)]] = Field(
+    samples: int = Field(256, ge=1, le=10_000, strict=True, description="Images.")
+    sizes: list[Annotated[float, Field(ge=1e-9, le=10)]] = Field(
         [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1],
         min_length=1,
         max_length=64,
         description="Length of the perturbation over the length of the weights.",
     )
     directions: int = Field(4, ge=1, le=256, strict=True, description="Random directions.")
+
+    @model_validator(mode="after")
+    def _sizes_differ(self) -> "SecondOrder":
+        if len(set(self.sizes)) != len(self.sizes):
+            raise ValueError("'sizes' names the same size twice")
+        return self
 
 
 class Measurements(Part):

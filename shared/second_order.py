@@ -25,6 +25,9 @@ def of_run(results: Results, run: RunPlan) -> Iterator[Row]:
         for one in found["values"]["sizes"]:
             lost: list[dict[str, str]] = []
             values = numbers.shown({name: one.get(name) for name in COLUMNS}, "", lost)
+            values["weights_length"] = numbers.shown(
+                found["values"].get("weights_length"), "/weights_length", lost
+            )
             names = {item["pointer"][1:]: item["value"] for item in lost}
             row = identity(run) | _about(found, results) | values
             yield row | ({"non_finite": names} if names else {})
@@ -49,7 +52,6 @@ def _about(found: Row, results: Results) -> Row:
         "samples": values.get("samples"),
         "directions": values.get("directions"),
         "holds_up_to": numbers.shown(values.get("holds_up_to")),
-        "weights_length": numbers.shown(values.get("weights_length")),
         "reused": not results.is_own(found),
         "numerics": provenance["numerics"],
     }

@@ -86,7 +86,7 @@ def _row(found: Row, beside: Row, normalisation: Normalisation, scale: float) ->
     lost: list[dict[str, str]] = []
     shown = numbers.shown(values | {"layers": layers, "beside": beside}, "", lost)
     row = {field: probe.get(field) for field in METHOD} | {"stimulus": probe["stimulus"]}
-    row |= {"relative_error": None, "relative_error_reached": None}
+    row |= {"relative_error": None, "relative_error_reached": None, "covers": "all parameters"}
     row |= shown | {"estimator": probe["estimator"]}
     row |= {"relative_error_asked": probe.get("relative_error")}
     return row | ({"non_finite": lost} if lost else {})
@@ -180,8 +180,9 @@ def layer_columns(results: Results) -> list[str]:
     head = ["time", "run", "variant", "seed", *results.paths, "epoch", "key", "stimulus"]
     method = ["split", "estimator", "norms", "square_root", "precision", "probe_set", "samples"]
     return [*head, *method, "relative_error_asked", "max_samples", "layer", "parameters",
-            "normalisation", "trace", "standard_error", *OF_THE_TOTAL, "predictive_entropy",
-            "mean_confidence", *BESIDE_COLUMNS, "reused", "numerics", "non_finite"]  # fmt: skip
+            "normalisation", "trace", "standard_error", *OF_THE_TOTAL, "covers",
+            "predictive_entropy", "mean_confidence", *BESIDE_COLUMNS, "reused", "numerics",
+            "non_finite"]  # fmt: skip
 
 
 def _beside_columns(beside: Row) -> Row:

@@ -1,8 +1,8 @@
 """Measurements of a trained state that do not change it: one function for each kind of probe.
 
 A measurement is named by its state's key and its probe's digest, so it depends on nothing else:
-its images are the same ones for every seed, its draws are keyed by the seed and the method, and by
-the epoch only where the probe says that they are redrawn.
+its images are the same ones for every seed, its draws are keyed by the seed and the kind of probe,
+and by the epoch only where the probe says that they are redrawn.
 """
 
 from collections.abc import Callable

@@ -13,6 +13,7 @@ from shared.rows import words
 from shared.traces import METHOD, Normalisation
 
 EMPIRICAL = "empirical"
+VARIATIONAL = "variational"
 OF_SIGNS = ("norms", "square_root")
 """Options of one estimator: where they are null, the estimator's name says so."""
 
@@ -86,6 +87,8 @@ def method_words(results: Results) -> str:
     estimators = "/".join(dict.fromkeys(probe["estimator"] for probe in drawn))
     images = "/".join(dict.fromkeys(_count(probe) for probe in drawn))
     text = f"Estimator: {estimators}, {images}."
+    if any(probe["estimator"] == VARIATIONAL for probe in drawn):
+        text += " variational: of the weights of convolutions and linear layers alone."
     if len(drawn) < len(probes):
         text += " Measurements of the true labels (empirical) are left out."
     return text
@@ -128,4 +131,6 @@ def field_words(field: str, value: Any) -> str:
     }
     if field == "relative_error":
         return f"to {100 * value:g} %"
+    if value == VARIATIONAL:
+        return "variational (weights alone)"
     return named.get(field, str(value))

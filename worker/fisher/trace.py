@@ -167,10 +167,8 @@ def _relative_error(found: dict[str, float | None]) -> float | None:
 
 def _share(column: Tensor, total: Tensor) -> dict[str, float | None]:
     """A layer's part of the total, a ratio r of means; error by linearisation: that of the mean of
-    (z_l - r z) / mean z. Null where the total is 0."""
+    (z_l - r z) / mean z. nan where the total is 0."""
     mean = total.mean()
-    if not mean:
-        return {"share": None, "share_standard_error": None}
     share = column.mean() / mean
     error = _mean_and_error((column - share * total) / mean)["standard_error"]
     return {"share": share.item(), "share_standard_error": error}
