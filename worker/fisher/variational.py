@@ -52,7 +52,7 @@ def trace(
     As published: the penalty (constants left out, lambda^2 held at its start), one variance for
     each filter, Adam, about as many steps. Ours, because the published choice gave 0.05 (trained)
     and 0.11 (fitted) of the exact trace on All-CNN of width 1/12 and 256 CIFAR-10 images, and
-    28,000 times it before training:
+    28,000 times it before training (all points but the last as published):
     - Noise in the weights: the same at all positions of an image, with signs of its own for each
       image (Flipout, Wen et al. 2018, arXiv 1803.04386). Published: at the outputs, independent
       from position to position (local reparameterisation, Kingma et al. 2015, arXiv 1506.02557),
@@ -61,8 +61,9 @@ def trace(
       (fitted) of the total, so that the noise may be small and the curve still wrong.
     - The KL: labels from the model's own distribution, as in F, summed out. Published: the data's.
     - beta and the start: NOISE everywhere, beta such that L is balanced there as a whole, then each
-      layer's variances such that it is balanced too. Published: beta = 1e-7.
-    - RATE: with the published 0.01 the log-variances move by 3 at most, and need up to 7.
+      layer's variances such that it is balanced too. Published: 1e-7, with which the minimum
+      itself is 1,500 times too high before training, where no noise below lambda^2 costs enough.
+    - RATE: at the published 0.01 log-variances move by about 3 at most; some needed more than 5.
     - BatchNorm and the classifier stay as they are. Published: trained along, and the classifier
       without noise.
 
