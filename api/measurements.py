@@ -2,12 +2,11 @@
 nothing, and what jobs have measured belongs to the experiment's results."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from api import outcome
-from shared import job, names
+from shared import ahead, job, names
 from shared.errors import Conflict
 from shared.measurements import LaterMeasurements
 from shared.plan import Plan, RunPlan, Segment
@@ -20,7 +19,6 @@ Name = tuple[str, str, str]
 
 MAX_NAME = 200
 ENDING = ": measurements"
-ASKED_AT_ONCE = 16
 
 
 class Jobs:
@@ -137,9 +135,8 @@ class Jobs:
     def _never_measured(self, id: str) -> frozenset[Name]:
         """Of a job that ended early. Of a segment that was not finished, a part may be there."""
         left = list(self._undone(id))
-        with ThreadPoolExecutor(ASKED_AT_ONCE) as askers:
-            there = askers.map(lambda name: self.service.records.measured(*name), left)
-            return frozenset(name for name, found in zip(left, there, strict=True) if not found)
+        there = ahead.each(lambda name: self.service.records.measured(*name), left)
+        return frozenset(name for name, found in zip(left, there, strict=True) if not found)
 
     def _undone(self, id: str) -> Iterator[Name]:
         done, plan = self.service.done_segments(id), self.service.plan(id)

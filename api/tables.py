@@ -8,6 +8,7 @@ from fastapi import Query, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from api import pages
+from shared.plan import RunPlan
 from shared.results import Row
 
 ROWS = 10_000
@@ -23,6 +24,11 @@ Format = Annotated[Literal["json", "csv"], Query(description="csv: every row, in
 RowCount = Annotated[
     int | None, Query(ge=0, description=f"Default {ROWS}; more than {MAX_ROWS} is {MAX_ROWS}.")
 ]
+
+
+def chosen(runs: list[RunPlan], asked: list[int] | None) -> list[RunPlan]:
+    named = None if asked is None else frozenset(asked)
+    return [run for run in runs if named is None or run.index in named]
 
 
 def size(given: int | None) -> int:

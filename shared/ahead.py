@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
@@ -11,6 +11,12 @@ Answer = TypeVar("Answer")
 AT_ONCE = 16
 
 _askers = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="ahead")
+
+
+def each(ask: Callable[..., Answer], *questions: Sequence[Any]) -> list[Answer]:
+    """All answers, in order. In threads of its own: to ask may itself be to ask ahead."""
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="each") as askers:
+        return list(askers.map(ask, *questions))
 
 
 def answers(

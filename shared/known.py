@@ -1,17 +1,14 @@
 """What the store holds of runs that are to be planned."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 
+from shared import ahead
 from shared.chain import Manifest, Path, Stored, stored_chain
 from shared.plan import Probed
 
 Span = tuple[int, int, bool]
 """(start, end, whether it is stored)"""
-
-ASKED_AT_ONCE = 16
-"""Questions to the store under way at a time: its answers take a network's time."""
 
 
 @dataclass(frozen=True)
@@ -25,14 +22,12 @@ class Known:
 
 def look(paths: list[Path], cuts: set[str], stored: Stored) -> list[Known]:
     """Of each run what is stored and what is new, up to its end."""
-    with ThreadPoolExecutor(ASKED_AT_ONCE) as askers:
-        return list(askers.map(lambda path: _look(path, cuts, stored), paths))
+    return ahead.each(lambda path: _look(path, cuts, stored), paths)
 
 
 def chains(paths: list[Path], cuts: set[str], stored: Stored) -> list[list[Manifest]]:
     """Of each run the stored segments that cover as much of it as there is."""
-    with ThreadPoolExecutor(ASKED_AT_ONCE) as askers:
-        return list(askers.map(lambda path: stored_chain(path, cuts, stored), paths))
+    return ahead.each(lambda path: stored_chain(path, cuts, stored), paths)
 
 
 def stored_alone(paths: list[Path], ways: list[list[Manifest]], stored: Stored) -> list[Known]:
@@ -42,8 +37,7 @@ def stored_alone(paths: list[Path], ways: list[list[Manifest]], stored: Stored) 
         spans = [(m.start, m.end, True) for m in chain]
         return Known(spans, _measured(path, chain, path.epochs, stored))
 
-    with ThreadPoolExecutor(ASKED_AT_ONCE) as askers:
-        return list(askers.map(known, paths, ways))
+    return ahead.each(known, paths, ways)
 
 
 def _look(path: Path, cuts: set[str], stored: Stored) -> Known:

@@ -24,10 +24,9 @@ def of_run(results: Results, run: RunPlan) -> Iterator[Row]:
     for found in results.measurements(run, {SECOND_ORDER}):
         for one in found["values"]["sizes"]:
             lost: list[dict[str, str]] = []
-            values = numbers.shown({name: one.get(name) for name in COLUMNS}, "", lost)
-            values["weights_length"] = numbers.shown(
-                found["values"].get("weights_length"), "/weights_length", lost
-            )
+            measured = {name: one.get(name) for name in COLUMNS}
+            measured["weights_length"] = found["values"].get("weights_length")
+            values = numbers.shown(measured, "", lost)
             names = {item["pointer"][1:]: item["value"] for item in lost}
             row = identity(run) | _about(found, results) | values
             yield row | ({"non_finite": names} if names else {})

@@ -51,8 +51,7 @@ def fisher(
     given: Json = {"run": run, "shape": shape, "normalisation": normalisation}
     filters = {"list": "fisher", "id": id, **given}
     first = pages.count(page_token, filters)
-    named = None if run is None else frozenset(run)
-    wanted = [one for one in results.plan.runs if named is None or one.index in named]
+    wanted = tables.chosen(results.plan.runs, run)
     all_rows = (row for one in wanted for row in traces.of_run(results, one, normalisation))
     found = itertools.islice(all_rows, first, None)
     if format == "csv":
@@ -93,8 +92,7 @@ def quadratic(
     given: Json = {"run": run}
     filters = {"list": "second_order", "id": id, **given}
     first = pages.count(page_token, filters)
-    named = None if run is None else frozenset(run)
-    wanted = [one for one in results.plan.runs if named is None or one.index in named]
+    wanted = tables.chosen(results.plan.runs, run)
     all_rows = (row for one in wanted for row in second_order.of_run(results, one))
     found = itertools.islice(all_rows, first, None)
     if format == "csv":

@@ -1,6 +1,6 @@
 """One forward pass of a batch, open for any number of backward passes; nothing is disturbed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -121,15 +121,11 @@ class Recording:
             chosen = affine[-later - 1]
         return chosen
 
-    @property
-    def _remember(self) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
-        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-            x = inputs[0].detach()
-            # The edge, not the tensor: a ReLU in place would turn the tensor into its own output.
-            edge, outputs = get_gradient_edge(output), output[0].numel()
-            self._calls.append(_Call(module, x, x._version, edge, outputs))
-
-        return hook
+    def _remember(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x = inputs[0].detach()
+        # The edge, not the tensor: a ReLU in place would turn the tensor into its own output.
+        edge, outputs = get_gradient_edge(output), output[0].numel()
+        self._calls.append(_Call(module, x, x._version, edge, outputs))
 
     def _check(self, layers: list[Layer], examples: int) -> None:
         called = {call.module for call in self._calls}
