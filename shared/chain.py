@@ -72,6 +72,8 @@ class Path(BaseModel):
     scope: str = ""
     """Of the names of its states: "" is shared."""
     variant: str | None
+    base: str | None = None
+    control: str | None = None
     point: dict[str, Any]
     seed: int
     config: Config

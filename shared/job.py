@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from shared import known, planning, probe, sweep, tree
 from shared.chain import Manifest, Path, Remembered
 from shared.errors import Fault, Invalid
-from shared.measurements import LaterMeasurements
+from shared.measurements import PARTS, LaterMeasurements
 from shared.plan import Plan, RunPlan
 from shared.records import Records
 from shared.schedule import Config, Facts, Stretch
@@ -69,6 +69,8 @@ def _path(run: RunPlan, plan: Plan) -> Path:
         index=run.index,
         scope=plan.scope(run),
         variant=run.variant,
+        base=run.base,
+        control=run.control,
         point=run.point,
         seed=run.seed,
         config=plan.configs[run.config],
@@ -129,7 +131,7 @@ def _check_epochs(asked: LaterMeasurements, reached: int) -> None:
             "not-stored",
             f"{name}.epochs: {epoch} is not stored: these runs are stored up to epoch {reached}",
         )
-        for name in ("fisher", "second_order")
+        for name in PARTS
         for part in (getattr(asked, name),)
         for i, epoch in enumerate(part.epochs if part else [])
         if epoch > reached

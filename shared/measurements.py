@@ -16,6 +16,8 @@ SIDE_SAMPLES = 256
 """Images for what is measured beside a trace that draws images until an error is reached."""
 FIRST_LOOK = 128
 """Images before the error is looked at for the first time."""
+SCORED = 10
+"""Epochs at the end of a run that a score may look at."""
 
 Estimator = Literal["signs", "exact", "label", "variational", "empirical"]
 Beside = Literal["gradient", "hessian_eigenvalue", "hessian_trace"]
@@ -29,8 +31,8 @@ Images = Annotated[list[Literal["current", "clean", "deficit"]], BeforeValidator
 Splits = Annotated[list[Literal["train", "test"]], BeforeValidator(_listed)]
 
 
-class Probed(Part):
-    """When a state is measured, and on what."""
+class Timed(Part):
+    """When a state is measured."""
 
     every: Every | None = Field(
         None, description="Measure after 0, every, 2*every, ... epochs and at the end."
@@ -38,6 +40,17 @@ class Probed(Part):
     epochs: list[Epoch] = Field(
         [], max_length=10_000, description="And after these numbers of epochs."
     )
+
+    @model_validator(mode="after")
+    def _names_an_epoch(self) -> "Timed":
+        if self.every is None and not self.epochs:
+            raise ValueError("give 'every', 'epochs' or both")
+        return self
+
+
+class Probed(Timed):
+    """And on what."""
+
     images: Images = Field(
         ["current"],
         min_length=1,
@@ -52,12 +65,6 @@ class Probed(Part):
         description="fixed: the same images and draws at every epoch, which steadies a curve."
         " redrawn: others at each epoch, so that errors are independent.",
     )
-
-    @model_validator(mode="after")
-    def _names_an_epoch(self) -> "Probed":
-        if self.every is None and not self.epochs:
-            raise ValueError("give 'every', 'epochs' or both")
-        return self
 
     @model_validator(mode="after")
     def _names_nothing_twice(self) -> "Probed":
@@ -169,14 +176,41 @@ class SecondOrder(Probed):
         return self
 
 
+class Gradients(Probed):
+    """Of each layer the norm of the mean loss gradient and its standard deviation over images: do
+    gradients still reach the first layers under a deficit?"""
+
+    samples: int = Field(1000, ge=2, le=100_000, strict=True, description="Images.")
+
+
+class Filters(Timed):
+    """The weights of the first layer, as images: which spatial frequencies does it look at?"""
+
+
+class Scoring(Part):
+    """How the final accuracy is taken."""
+
+    batchnorm_statistics: Literal["running", "reestimated"] = Field(
+        "running",
+        description="running: as training left them. reestimated: on a copy, one pass over training"
+        " images as the network was last shown them, before each scored evaluation.",
+    )
+    samples: Count | None = Field(
+        None, description="Training images of that pass, the same ones each time; null: all."
+    )
+
+
 class Measurements(Part):
     """What an experiment measures."""
 
     fisher: Fisher | None = None
     second_order: SecondOrder | None = None
+    gradients: Gradients | None = None
+    filters: Filters | None = None
+    scoring: Scoring = Scoring()
 
 
-class _Anywhere(Probed):
+class _Anywhere(Timed):
     """Without `every` and `epochs`: wherever a checkpoint is kept."""
 
     @model_validator(mode="after")
@@ -192,18 +226,32 @@ class LaterSecondOrder(_Anywhere, SecondOrder):
     __doc__ = SecondOrder.__doc__
 
 
+class LaterGradients(_Anywhere, Gradients):
+    __doc__ = Gradients.__doc__
+
+
+class LaterFilters(_Anywhere, Filters):
+    __doc__ = Filters.__doc__
+
+
+PARTS = ("fisher", "second_order", "gradients", "filters")
+"""What can be asked for at epochs of the user's choice."""
+
+
 class LaterMeasurements(Part):
     """Measurements of an experiment that exists. Nothing is trained: epochs between two
     checkpoints are replayed from the nearest one before."""
 
     fisher: LaterFisher | None = None
     second_order: LaterSecondOrder | None = None
+    gradients: LaterGradients | None = None
+    filters: LaterFilters | None = None
     runs: list[Annotated[int, Field(ge=0, strict=True)]] | None = Field(
         None, min_length=1, max_length=100_000, description="Of these runs alone; null: of all."
     )
 
     @model_validator(mode="after")
     def _asks_for_something(self) -> "LaterMeasurements":
-        if self.fisher is None and self.second_order is None:
-            raise ValueError("give 'fisher', 'second_order' or both")
+        if all(getattr(self, part) is None for part in PARTS):
+            raise ValueError(f"give one or several of {', '.join(map(repr, PARTS))}")
         return self

@@ -1,6 +1,7 @@
 """What every part of a spec is made of."""
 
-from typing import Annotated
+from collections.abc import Set
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,3 +14,13 @@ class Part(BaseModel):
     """Unknown fields are refused, and nothing changes after validation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    ADDED: ClassVar[frozenset[str]] = frozenset()
+    """Fields that keys did not have at first. At their default, which stands for what was done
+    before, they are left out of keys, so that an old key goes on naming the same training."""
+
+    def keyed(self, exclude: Set[str] = frozenset()) -> dict[str, Any]:
+        """All that enters a key, every default written out."""
+        fields = type(self).model_fields
+        silent = {name for name in self.ADDED if getattr(self, name) == fields[name].default}
+        return self.model_dump(exclude={*exclude, *silent})

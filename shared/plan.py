@@ -39,6 +39,10 @@ class Segment(BaseModel):
 class RunPlan(BaseModel):
     index: int
     variant: str | None
+    base: str | None = None
+    """The variant of which this one is a twin; its own where it is none."""
+    control: str | None = None
+    """What the twin controls for: "restart" or "constant"."""
     point: dict[str, Any]
     seed: int
     epochs: int

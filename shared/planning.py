@@ -81,6 +81,8 @@ def _path(
         index=index,
         scope="" if spec.reuse else names.alone(experiment or "0" * 24, str(index)),
         variant=point.variant,
+        base=point.base,
+        control=point.control,
         point=point.values,
         seed=seed,
         config=settings,

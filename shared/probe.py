@@ -9,21 +9,32 @@ from typing import Any
 
 from shared.errors import Fault, Invalid
 from shared.measurements import (
+    PARTS,
+    SCORED,
     SIDE_SAMPLES,
+    Filters,
     Fisher,
+    Gradients,
     LaterMeasurements,
     Measurements,
     Probed,
     SecondOrder,
+    Timed,
 )
 from shared.schedule import Facts, Stimulus, Stretch, digest
-from shared.spec import RunSpec
+from shared.spec import NOT_OF_IMAGES, RunSpec
 
 Probe = dict[str, Any]
 
 FISHER = "fisher"
 SECOND_ORDER = "second_order"
-KINDS = (FISHER, "gradient", "hessian_eigenvalue", "hessian_trace", SECOND_ORDER)
+LAYER_GRADIENTS = "layer_gradients"
+FILTERS = "filters"
+ACCURACY = "accuracy"
+KINDS = (
+    FISHER, "gradient", "hessian_eigenvalue", "hessian_trace", SECOND_ORDER, LAYER_GRADIENTS,
+    FILTERS, ACCURACY,
+)  # fmt: skip
 
 
 def probes(
@@ -39,15 +50,16 @@ def probes(
     what asks for measurements without naming any.
     """
     _check(asked, run)
+    there = _there(run, facts)
     found = [
         (epoch, probe)
-        for part in (asked.fisher, asked.second_order)
+        for part in (getattr(asked, name) for name in PARTS)
         if part is not None
         for epoch in _epochs(part, run, kept or [])
-        for split in part.split
-        for stimulus in _stimuli(part, run, stretches, epoch)
-        for probe in _probes(part, split, stimulus, _there(run, facts)[split])
+        for probe in _of_part(part, run, stretches, there, epoch)
     ]
+    if isinstance(asked, Measurements):
+        found += _scoring(asked, run, stretches, there)
     found.sort(key=lambda one: one[0])
     return list(_named_once(found))
 
@@ -63,7 +75,8 @@ def asked_epochs(every: int | None, epochs: list[int], total: int) -> list[int]:
 def current(stretches: list[Stretch], epoch: int) -> Stimulus:
     """What a network with `epoch` epochs behind it was last shown (at 0: is about to be shown)."""
     shown = max(epoch - 1, 0)
-    return next(s.stimulus for s in stretches if s.start <= shown < s.end)
+    stimulus = next(s.stimulus for s in stretches if s.start <= shown < s.end)
+    return [entry for entry in stimulus if entry["name"] not in NOT_OF_IMAGES]
 
 
 def name(probe: Probe) -> str:
@@ -79,16 +92,50 @@ def _check(asked: Measurements | LaterMeasurements, run: RunSpec) -> None:
         raise Invalid(message, [Fault("/fisher/estimator", "not-for-this-model", message)])
 
 
-def _epochs(part: Probed, run: RunSpec, kept: list[int]) -> list[int]:
+def _epochs(part: Timed, run: RunSpec, kept: list[int]) -> list[int]:
     if part.every is None and not part.epochs:
         return kept
     return asked_epochs(part.every, part.epochs, run.total_epochs)
 
 
+def _of_part(
+    part: Timed, run: RunSpec, stretches: list[Stretch], there: dict[str, int], epoch: int
+) -> Iterator[Probe]:
+    if isinstance(part, Filters):
+        yield {"kind": FILTERS}
+    if isinstance(part, Probed):
+        for split in part.split:
+            for stimulus in _stimuli(part, run, stretches, epoch):
+                yield from _probes(part, split, stimulus, there[split])
+
+
+def _scoring(
+    asked: Measurements, run: RunSpec, stretches: list[Stretch], there: dict[str, int]
+) -> Iterator[tuple[int, Probe]]:
+    """Where running statistics are not what is asked for: the accuracy at the end, measured."""
+    if asked.scoring.batchnorm_statistics == "running":
+        return
+    samples = min(asked.scoring.samples or there["train"], there["train"])
+    for epoch in range(max(1, run.total_epochs - SCORED + 1), run.total_epochs + 1):
+        yield (
+            epoch,
+            {
+                "kind": ACCURACY,
+                "split": "test",
+                "stimulus": [],
+                "probe_set": "fixed",
+                "samples": there["test"],
+                "batchnorm_statistics": "reestimated",
+                "statistics_stimulus": current(stretches, epoch),
+                "statistics_samples": samples,
+            },
+        )
+
+
 def _stimuli(part: Probed, run: RunSpec, stretches: list[Stretch], epoch: int) -> list[Stimulus]:
     deficits: Stimulus = []
     for window in run.windows:
-        if window.stimulus() not in deficits:
+        if window.changes_images and window.stimulus() not in deficits:
             deficits.append(window.stimulus())
     choices = {"current": current(stretches, epoch), "clean": [], "deficit": deficits}
     return [choices[images] for images in part.images]
@@ -107,6 +154,8 @@ def _probes(part: Probed, split: str, stimulus: Stimulus, there: int) -> Iterato
     if isinstance(part, SecondOrder):
         number: Probe = {"samples": min(part.samples, there), "directions": part.directions}
         yield {"kind": SECOND_ORDER, **shown, **number, "sizes": part.sizes}
+    if isinstance(part, Gradients):
+        yield {"kind": LAYER_GRADIENTS, **shown, "samples": min(part.samples, there)}
     if isinstance(part, Fisher):
         yield {"kind": FISHER, **shown, **_method(part), **_number(part, there)}
         samples = min(part.samples or SIDE_SAMPLES, there)

@@ -42,28 +42,37 @@ class Stretch(Part):
     stimulus: Stimulus
     restart: int = 0
     """Epoch at which the learning-rate schedule last started again."""
+    optimizer_restart: int = 0
+    """Epoch at which the optimiser last forgot its momentum."""
 
 
 def timeline(run: RunSpec) -> list[Stretch]:
     """The run's epochs as stretches, in order and without gaps."""
     total = run.total_epochs
     windows = [w for w in run.windows if w.epochs]
-    restarts = _restarts(run)
-    edges = {0, total} | restarts | {e for w in windows for e in (w.epochs.start, w.epochs.stop)}
+    rates = _restarts(run, run.training.learning_rate_restart)
+    optimizers = _restarts(run, run.training.optimizer_restart)
+    edges = (
+        {0, total}
+        | rates
+        | optimizers
+        | {e for w in windows for e in (w.epochs.start, w.epochs.stop)}
+    )
     cuts = sorted(e for e in edges if e <= total)
     return [
         Stretch(
             start=start,
             end=end,
             stimulus=[w.stimulus() for w in windows if start in w.epochs],
-            restart=max((r for r in restarts if r <= start), default=0),
+            restart=max((r for r in rates if r <= start), default=0),
+            optimizer_restart=max((r for r in optimizers if r <= start), default=0),
         )
         for start, end in pairwise(cuts)
     ]
 
 
-def _restarts(run: RunSpec) -> set[int]:
-    if run.training.learning_rate_restart == "never":
+def _restarts(run: RunSpec, when: str) -> set[int]:
+    if when == "never":
         return set()
     ends = {w.epochs.stop for w in run.windows if w.epochs}
     return {e for e in ends if 0 < e < run.total_epochs}
@@ -93,11 +102,11 @@ def config(run: RunSpec, facts: Facts, seed: int) -> Config:
             "mean": list(facts.mean),
             "std": list(facts.std),
         },
-        "model": run.model.model_dump(),
-        "optimizer": training.optimizer.model_dump(),
-        "schedule": training.schedule.model_dump(),
+        "model": run.model.keyed(),
+        "optimizer": training.optimizer.keyed(),
+        "schedule": training.schedule.keyed(),
         "batch_size": training.batch_size,
-        "augmentation": training.augmentation.model_dump(),
+        "augmentation": training.augmentation.keyed(),
         "precision": training.precision,
         "seed": seed,
     }
@@ -123,9 +132,18 @@ def keys(config: Config, stretches: list[Stretch]) -> list[str]:
 def _steps(stretches: list[Stretch]) -> Iterator[bytes]:
     for stretch in stretches:
         shown = rfc8785.dumps({"stimulus": stretch.stimulus})
-        restarted = rfc8785.dumps({"stimulus": stretch.stimulus, "learning_rate_restart": True})
         for epoch in range(stretch.start, stretch.end):
-            yield restarted if 0 < epoch == stretch.restart else shown
+            restarts = _interventions(stretch, epoch)
+            yield rfc8785.dumps({"stimulus": stretch.stimulus, **restarts}) if restarts else shown
+
+
+def _interventions(stretch: Stretch, epoch: int) -> dict[str, bool]:
+    """What happens at the start of an epoch, beside what it shows."""
+    at = {
+        "learning_rate_restart": stretch.restart,
+        "optimizer_restart": stretch.optimizer_restart,
+    }
+    return {name: True for name, when in at.items() if 0 < epoch == when}
 
 
 def check_against(run: RunSpec, facts: Facts) -> None:

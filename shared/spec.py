@@ -5,7 +5,7 @@ the meaning of an old experiment. To add a deficit, model, optimiser or schedule
 with its `name`, added to the union below it, and one function in `worker/`.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
@@ -52,9 +52,12 @@ class Window(Part):
         assert end is not None
         return range(self.start, end)
 
+    changes_images: ClassVar[bool] = True
+    """False: it changes how an epoch is trained and not what an image or its label is."""
+
     def stimulus(self) -> dict[str, Any]:
         """The deficit without its window: what one epoch shows, as it enters the key."""
-        return self.model_dump(exclude=set(Window.model_fields))
+        return self.keyed(exclude=Window.model_fields.keys())
 
 
 class Blur(Window):
@@ -65,28 +68,128 @@ class Blur(Window):
 
 
 class VerticalFlip(Window):
-    """Every image upside down."""
+    """Inverting goggles: every image upside down."""
 
     name: Literal["vertical_flip"]
 
 
 class LabelPermutation(Window):
-    """One fixed permutation of the classes, drawn once per seed, never the identity."""
+    """One fixed permutation, drawn once per seed, never the identity."""
 
+    ADDED = frozenset({"of"})
     name: Literal["label_permutation"]
+    of: Literal["classes", "images"] = Field(
+        "classes",
+        description="classes: each class gets another one's name, so that only the last layer has"
+        " to adapt. images: labels are dealt out among the images, which destroys what they say.",
+    )
 
 
 class Noise(Window):
-    """Sensory deprivation: images replaced by white noise N(0, 1) after normalisation; labels
-    stay, and no augmentation is applied."""
+    """Dark rearing: images replaced by white noise; labels stay."""
 
+    ADDED = frozenset({"distribution", "augmented"})
     name: Literal["noise"]
     redraw: Literal["every_epoch", "never"] = Field(
         "every_epoch", description="Fresh noise each epoch, or one fixed noise image per image."
     )
+    distribution: Literal["normal", "uniform"] = Field(
+        "normal",
+        description="normal: N(0, 1) after normalisation. uniform: even between black and white.",
+    )
+    augmented: bool = Field(
+        False, description="Whether noise is shifted and flipped as images are."
+    )
 
 
-Deficit = Annotated[Blur | VerticalFlip | LabelPermutation | Noise, Field(discriminator="name")]
+class LabelNoise(Window):
+    """A fixed share of the images, drawn once per seed, carries a wrong label."""
+
+    name: Literal["label_noise"]
+    fraction: float = Field(0.5, gt=0, le=1, description="Share of the images, evenly wrong.")
+
+
+class Contrast(Window):
+    """Every image pulled towards its own mean."""
+
+    name: Literal["contrast"]
+    factor: float = Field(0.1, ge=0, lt=1, description="What is left of the contrast.")
+
+
+class Greyscale(Window):
+    """Colour blindness: every pixel its luma (ITU-R BT.601) in all three channels."""
+
+    name: Literal["greyscale"]
+
+
+class Occlusion(Window):
+    """Scotoma: a square of each image is covered with the data set's mean colour."""
+
+    name: Literal["occlusion"]
+    size: int = Field(16, ge=1, le=1024, description="Pixels a side of the square.")
+    position: Literal["centre", "random"] = Field(
+        "centre", description="random: anew for each image and epoch, wholly inside the image."
+    )
+
+
+class OrientedFilter(Window):
+    """Reared among stripes: only structure near one orientation passes, by a wedge of the Fourier
+    plane; mean brightness always does."""
+
+    name: Literal["oriented_filter"]
+    passes: Literal["vertical", "horizontal"] = "vertical"
+    bandwidth: float = Field(
+        45, gt=0, le=90, description="Full width of the wedge of orientations, in degrees."
+    )
+
+
+class PartialData(Window):
+    """Warm start (Ash & Adams 2020): an epoch is one pass over a fixed share of the images, drawn
+    once per seed."""
+
+    changes_images = False
+    name: Literal["partial_data"]
+    fraction: float = Field(0.5, gt=0, lt=1, description="Share of the training images.")
+
+
+class WeightDecay(Window):
+    """The regulariser's window (Golatkar et al. 2019): another weight decay in these epochs."""
+
+    changes_images = False
+    name: Literal["weight_decay"]
+    value: float = Field(0.0, ge=0, le=1, description="In place of the optimiser's; 0: off.")
+
+
+class AugmentationWindow(Window):
+    """The regulariser's window (Golatkar et al. 2019): another augmentation in these epochs."""
+
+    changes_images = False
+    name: Literal["augmentation"]
+    shift: int = Field(0, ge=0, le=64, description="Random shift of up to this many pixels.")
+    horizontal_flip: bool = False
+
+
+AnyWindow = (
+    Blur
+    | VerticalFlip
+    | LabelPermutation
+    | Noise
+    | LabelNoise
+    | Contrast
+    | Greyscale
+    | Occlusion
+    | OrientedFilter
+    | PartialData
+    | WeightDecay
+    | AugmentationWindow
+)
+Deficit = Annotated[AnyWindow, Field(discriminator="name")]
+NOT_OF_IMAGES = frozenset(
+    get_args(kind.model_fields["name"].annotation)[0]
+    for kind in get_args(AnyWindow)
+    if not kind.changes_images
+)
+"""Names of the windows that change neither images nor labels."""
 
 # --- the network ---------------------------------------------------------------------------
 
@@ -94,10 +197,17 @@ Width = Annotated[float, Field(gt=0, le=8, description="Factor on every hidden c
 
 
 class AllCNN(Part):
-    """All-convolutional network with 9 blocks (Springenberg et al. 2015, as in the paper)."""
+    """All-convolutional network (Springenberg et al. 2015) with the paper's nine blocks."""
 
+    ADDED = frozenset({"blocks", "head"})
     name: Literal["all_cnn"]
     width: Width = 1.0
+    blocks: Literal[9, 8] = Field(
+        9, description="8: one 192-channel block fewer, and no BatchNorm on the 1x1 convolutions."
+    )
+    head: Literal["plain", "batchnorm_relu"] = Field(
+        "plain", description="What follows the last convolution, before the mean over pixels."
+    )
 
 
 class ResNet18(Part):
@@ -114,7 +224,28 @@ class MLP(Part):
     width: Width = 1.0
 
 
-Model = Annotated[AllCNN | ResNet18 | MLP, Field(discriminator="name")]
+class DepthCNN(Part):
+    """The paper's family of growing depth: 96 - [96 * 2^(i-1), 96 * 2^i / stride 2] for i = 1..n -
+    96 * 2^n, then two 1x1 convolutions."""
+
+    name: Literal["depth_cnn"]
+    n: Literal[1, 2, 3] = Field(1, description="Pairs of convolutions that halve the image.")
+    width: Width = 1.0
+
+
+class DeepLinear(Part):
+    """Deep linear network (Saxe et al. 2013, Kleinman et al. 2024): matrices with nothing between
+    them. Depth 1 is softmax regression, which is convex."""
+
+    name: Literal["deep_linear"]
+    depth: int = Field(3, ge=1, le=20, strict=True, description="Weight matrices.")
+    width: Width = Field(1.0, description="Factor on the 100 hidden units.")
+    initial_scale: float = Field(
+        1.0, gt=0, le=100, description="Factor on torch's default initial weights."
+    )
+
+
+Model = Annotated[AllCNN | ResNet18 | MLP | DepthCNN | DeepLinear, Field(discriminator="name")]
 
 # --- training ------------------------------------------------------------------------------
 
@@ -172,6 +303,11 @@ class Training(Part):
         description="at_removal: the schedule starts again wherever a deficit window ends. The "
         "control that tells a critical period from a learning rate that has merely decayed.",
     )
+    optimizer_restart: Literal["never", "at_removal"] = Field(
+        "never",
+        description="at_removal: momentum and moments are forgotten wherever a deficit window ends."
+        " The authors' later code does so where it branches a run.",
+    )
     augmentation: Augmentation = Augmentation()
     precision: Literal["float32"] = "float32"
 
@@ -205,7 +341,7 @@ class RunSpec(Part):
     deficits: list[Deficit] = Field([], max_length=64, description="Windows of one timeline.")
 
     @property
-    def windows(self) -> list[Blur | VerticalFlip | LabelPermutation | Noise]:
+    def windows(self) -> list[AnyWindow]:
         return [self.deficit] if self.deficit is not None else self.deficits
 
     @property
@@ -249,6 +385,14 @@ Tag = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Paths = dict[Annotated[str, StringConstraints(max_length=120)], JsonValue]
 
 
+class Controls(Part):
+    """Twins of every curve, with the same seeds, that tell a critical period from a learning rate
+    that has merely decayed. What a twin shares with its curve is trained once."""
+
+    restart: bool = Field(False, description="The schedule starts again where a deficit ends.")
+    constant: Rate | None = Field(None, description="This learning rate in every epoch.")
+
+
 class ExperimentSpec(Measurements, RunSpec):
     """An experiment: a base run, variants and sweep axes that multiply, seeds, measurements."""
 
@@ -266,6 +410,7 @@ class ExperimentSpec(Measurements, RunSpec):
         description="Name of a curve -> what it sets, as {dotted path: value}. Multiplies with the"
         " sweep; each variant is a curve of its own in the figures.",
     )
+    controls: Controls = Controls()
     reuse: bool = Field(
         True, description="false: train every run alone and take nothing from the store."
     )

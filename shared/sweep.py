@@ -12,11 +12,14 @@ from pydantic import ValidationError
 
 from shared.errors import Fault, Invalid
 from shared.faults import body_faults, pointer
+from shared.measurements import PARTS
 from shared.spec import ExperimentSpec, RunSpec
 
 SWEEPABLE = frozenset(RunSpec.model_fields)
 DEFAULTS = RunSpec.model_validate({"training": {"epochs": 1}}).model_dump(mode="json")
 MAX_SHOWN = 120
+TWINS = {"restart": "rate restarted", "constant": "constant rate"}
+"""Control -> what a curve under it is called."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +29,25 @@ class Point:
     variant: str | None
     values: dict[str, Any]
     run: RunSpec = field(repr=False)
+    base: str | None = None
+    """The variant of which this one is a twin."""
+    control: str | None = None
+    """What the twin controls for: "restart" or "constant"; None: it is no twin."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What all points of one variant, or of its twin, have in common."""
+
+    label: str | None
+    setting: Mapping[str, Any]
+    twin: Mapping[str, Any] = field(default_factory=dict)
+    base: str | None = None
+    control: str | None = None
 
 
 def run_count(spec: ExperimentSpec) -> int:
-    count = max(1, len(spec.variants)) * len(spec.seeds)
+    count = max(1, len(spec.variants)) * (1 + len(_twins(spec))) * len(spec.seeds)
     for values in spec.sweep.values():
         count *= len(values)
     return count
@@ -42,13 +60,54 @@ def points(spec: ExperimentSpec) -> list[Point]:
     given = spec.model_dump(mode="json", include=set(SWEEPABLE), exclude_unset=True)
     axes = [[(path, value) for value in values] for path, values in spec.sweep.items()]
     out = []
-    for variant, setting in spec.variants.items() or [(None, {})]:
+    for curve in _curves(spec):
         for combination in itertools.product(*axes):
             values = dict(combination)
-            out.append(Point(variant, values, _run(given, variant, setting, values)))
+            run = _run(given, curve, values)
+            out.append(Point(curve.label, values, run, curve.base, curve.control))
     _check_points_differ(out)
     check_epochs(spec, out)
     return out
+
+
+def _curves(spec: ExperimentSpec) -> list[Curve]:
+    """The variants, each followed by its twins."""
+    twins = _twins(spec)
+    curves = []
+    for variant, setting in spec.variants.items() or [(None, {})]:
+        base = variant if variant is not None or not twins else _unnamed(spec)
+        curves.append(Curve(base, setting, base=base))
+        for control, twin in twins.items():
+            name = TWINS[control] if variant is None else f"{base}, {TWINS[control]}"
+            curves.append(Curve(name, setting, twin, base, control))
+    _check_names_differ(curves)
+    return curves
+
+
+def _twins(spec: ExperimentSpec) -> dict[str, dict[str, Any]]:
+    """Control -> what it sets, as {dotted path: value}."""
+    asked = spec.controls
+    twins: dict[str, dict[str, Any]] = {}
+    if asked.restart:
+        twins["restart"] = {"training.learning_rate_restart": "at_removal"}
+    if asked.constant is not None:
+        twins["constant"] = {
+            "training.schedule": {"name": "constant"},
+            "training.optimizer.learning_rate": asked.constant,
+        }
+    return twins
+
+
+def _unnamed(spec: ExperimentSpec) -> str:
+    return "annealed" if spec.training.schedule.name == "exponential" else "as scheduled"
+
+
+def _check_names_differ(curves: list[Curve]) -> None:
+    names = [curve.label for curve in curves]
+    for curve in curves:
+        if curve.control and names.count(curve.label) > 1:
+            message = f"the twin '{curve.label}' has the name of a variant: rename the variant"
+            raise Invalid(message, [Fault("/controls", "repeated", message)])
 
 
 def check_epochs(spec: ExperimentSpec, points: Sequence[Point]) -> None:
@@ -60,7 +119,7 @@ def check_epochs(spec: ExperimentSpec, points: Sequence[Point]) -> None:
             "after-the-end",
             f"{name}.epochs: {epoch} lies after the end: the longest run has {longest} epochs",
         )
-        for name in ("fisher", "second_order", "checkpoints")
+        for name in (*PARTS, "checkpoints")
         for part in (getattr(spec, name),)
         for i, epoch in enumerate(part.epochs if part else [])
         if epoch > longest
@@ -72,16 +131,12 @@ def check_epochs(spec: ExperimentSpec, points: Sequence[Point]) -> None:
 # --- one run -------------------------------------------------------------------------------
 
 
-def _run(
-    given: dict[str, Any],
-    variant: str | None,
-    setting: Mapping[str, Any],
-    values: Mapping[str, Any],
-) -> RunSpec:
+def _run(given: dict[str, Any], curve: Curve, values: Mapping[str, Any]) -> RunSpec:
     raw = copy.deepcopy(given)
-    pointers = {path: pointer(("variants", variant or "", path)) for path in setting}
+    pointers = dict.fromkeys(curve.twin, "/controls")
+    pointers |= {path: pointer(("variants", curve.base or "", path)) for path in curve.setting}
     pointers |= {path: pointer(("sweep", path)) for path in values}
-    for path, value in {**setting, **values}.items():
+    for path, value in {**curve.setting, **curve.twin, **values}.items():
         try:
             _set(raw, DEFAULTS, path.split("."), copy.deepcopy(value))
         except LookupError as error:
@@ -90,8 +145,8 @@ def _run(
     try:
         return RunSpec.model_validate_json(json.dumps(raw), strict=True)
     except ValidationError as error:
-        whole = "/sweep" if values else pointer(("variants", variant or ""))
-        place = _place(variant, values)
+        whole = "/sweep" if values else pointer(("variants", curve.base or ""))
+        place = _place(curve.label, values)
         faults = [
             Fault(_blamed(fault, pointers, whole), fault.code, f"at {place}: {fault.message}")
             for fault in body_faults(error.errors(include_url=False), raw, RunSpec)

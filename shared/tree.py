@@ -72,6 +72,8 @@ class _Planner:
         return RunPlan(
             index=path.index,
             variant=path.variant,
+            base=path.base,
+            control=path.control,
             point=path.point,
             seed=path.seed,
             epochs=path.epochs,
