@@ -7,13 +7,32 @@ A builder takes `shared.results.Results` and its options, and gives {"data": fla
 from collections.abc import Callable
 from typing import Any
 
-from api.figures import critical_period, fisher_layers, fisher_trace, second_order
+from api.figures import (
+    critical_period,
+    filters,
+    fisher_layers,
+    fisher_sensitivity,
+    fisher_trace,
+    gradients,
+    plasticity,
+    relative_accuracy,
+    second_order,
+    sensitivity,
+)
 
 FIGURES: dict[str, Callable[..., dict[str, Any]]] = {
     "critical_period": critical_period.build,
+    "sensitivity": sensitivity.build,
+    "relative_accuracy": relative_accuracy.build,
     "fisher_trace": fisher_trace.build,
+    "fisher_sensitivity": fisher_sensitivity.build,
     "fisher_layers": fisher_layers.build,
+    "plasticity": plasticity.build,
+    "filters": filters.build,
+    "gradients": gradients.build,
     "second_order": second_order.build,
 }
 NORMALISED = ("fisher_layers",)
 """Those that take a `normalisation`."""
+OVERLAID = ("critical_period", "sensitivity", "relative_accuracy")
+"""Those over which a digitised curve of the paper can be laid: they take an `overlay`."""
