@@ -226,3 +226,69 @@ def test_a_spec_that_makes_no_sense_is_refused_and_says_why(changes, found):
     with pytest.raises(ValidationError) as refusal:
         spec(**changes)
     assert found in str(refusal.value)
+
+
+# --- twins ---
+
+
+def twins_of(asked):
+    return {(p.variant, p.base, p.control) for p in points(asked)}
+
+
+def test_controls_give_every_curve_its_twins():
+    asked = spec(
+        sweep={"deficit.end": [0, 5]},
+        variants={"blur": {}, "flip": {"deficit": {"name": "vertical_flip", "end": 0}}},
+        controls={"restart": True, "constant": 0.01},
+        seeds=[0, 1],
+    )
+    assert twins_of(asked) == {
+        (name + called, name, control)
+        for name in ("blur", "flip")
+        for called, control in (
+            ("", None),
+            (", rate restarted", "restart"),
+            (", constant rate", "constant"),
+        )
+    }
+    assert run_count(asked) == len(points(asked)) * 2 == 2 * 2 * 3 * 2
+
+
+def test_a_sweep_without_variants_is_called_by_its_schedule_beside_its_twins():
+    asked = spec(sweep={"deficit.end": [0, 5]}, controls={"restart": True})
+    assert twins_of(asked) == {
+        ("annealed", "annealed", None),
+        ("rate restarted", "annealed", "restart"),
+    }
+    alone = spec(sweep={"deficit.end": [0, 5]})
+    assert twins_of(alone) == {(None, None, None)}
+
+
+def test_a_twin_differs_in_its_learning_rate_alone():
+    asked = spec(sweep={"deficit.end": [5]}, controls={"restart": True, "constant": 0.01})
+    plain, restarted, constant = (point.run for point in points(asked))
+    rate = {"learning_rate_restart": "at_removal"}
+    assert restarted.training == plain.training.model_copy(update=rate)
+    assert (constant.training.schedule.name, constant.training.optimizer.learning_rate) == (
+        "constant",
+        0.01,
+    )
+    same = {"schedule", "optimizer"}
+    assert constant.training.model_dump(exclude=same) == plain.training.model_dump(exclude=same)
+    assert restarted.windows == constant.windows == plain.windows
+
+
+def test_a_twin_may_not_take_a_variants_name():
+    asked = spec(
+        sweep={"deficit.end": [0, 5]},
+        variants={"a": {}, "a, rate restarted": {"training.batch_size": 32}},
+        controls={"restart": True},
+    )
+    with pytest.raises(Invalid, match="rename the variant") as refused:
+        points(asked)
+    assert refused.value.faults[0].pointer == "/controls"
+
+
+def test_a_rate_that_is_none_is_refused_where_it_stands():
+    with pytest.raises(ValidationError, match="greater than 0"):
+        spec(controls={"constant": 0})
