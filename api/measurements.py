@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from api import outcome
 from shared import ahead, job, names
 from shared.errors import Conflict
-from shared.measurements import LaterMeasurements
+from shared.measurements import LaterMeasurements, Measurements
 from shared.plan import Plan, RunPlan, Segment
 
 if TYPE_CHECKING:
@@ -81,9 +81,8 @@ class Jobs:
     def _spec(self, id: str) -> dict[str, Any]:
         """What the measured experiment was made of, without its own measurements."""
         spec = self.service.accepted(id).spec
-        own = spec.model_dump(
-            mode="json", exclude_unset=True, exclude={"fisher", "second_order", "name"}
-        )
+        measured = {"name", *Measurements.model_fields}
+        own = spec.model_dump(mode="json", exclude_unset=True, exclude=measured)
         name = f"{spec.name[: MAX_NAME - len(ENDING)]}{ENDING}" if spec.name else "measurements"
         return own | {"name": name}
 

@@ -1,6 +1,7 @@
 """What training costs, from the spec alone: multiply-adds, length of a segment, device time."""
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 Shape = tuple[int, int, int]
@@ -23,7 +24,7 @@ def multiply_adds(model: dict[str, Any], shape: Shape, classes: int) -> int:
     shape is (H, W, C). A forward and backward pass is about three times that, and each
     multiply-add is two floating-point operations.
     """
-    return sum(COSTS[model["name"]](model["width"], shape, classes))
+    return sum(COSTS[model["name"]](model, shape, classes))
 
 
 def segment_grid(config: dict[str, Any]) -> int:
@@ -51,15 +52,24 @@ def _multiply_adds_of(config: dict[str, Any]) -> int:
     return multiply_adds(config["model"], tuple(dataset["shape"]), dataset["classes"])
 
 
+def linear_sizes(model: dict[str, Any], shape: Shape, classes: int) -> list[int]:
+    """Units of a deep linear network from the image to the logits: depth + 1 numbers."""
+    high, wide, channels = shape
+    return [high * wide * channels, *[scaled(100, model["width"])] * (model["depth"] - 1), classes]
+
+
+Layers = list[tuple[int, int, int]]
+"""channels at width 1, taps of the kernel, stride"""
+
+
 def _halved(side: int) -> int:
     return (side + 1) // 2
 
 
-def _all_cnn(width: float, shape: Shape, classes: int) -> Iterator[int]:
+def _convolutions(layers: Layers, width: float, shape: Shape, classes: int) -> Iterator[int]:
+    """One after another, then a 1x1 convolution to the classes. Stride 2 halves, rounding up."""
     high, wide, before = shape
-    blocks = [(96, 9, 1), (96, 9, 1), (192, 9, 2), (192, 9, 1), (192, 9, 1)]
-    blocks += [(192, 9, 2), (192, 9, 1), (192, 1, 1)]
-    for channels, taps, stride in blocks:
+    for channels, taps, stride in layers:
         after = scaled(channels, width)
         if stride == 2:
             high, wide = _halved(high), _halved(wide)
@@ -68,13 +78,28 @@ def _all_cnn(width: float, shape: Shape, classes: int) -> Iterator[int]:
     yield high * wide * before * classes
 
 
-def _resnet18(width: float, shape: Shape, classes: int) -> Iterator[int]:
+def _all_cnn(model: dict[str, Any], shape: Shape, classes: int) -> Iterator[int]:
+    between = model.get("blocks", 9) - 7
+    layers = [(96, 9, 1), (96, 9, 1), (192, 9, 2), *[(192, 9, 1)] * between]
+    layers += [(192, 9, 2), (192, 9, 1), (192, 1, 1)]
+    return _convolutions(layers, model["width"], shape, classes)
+
+
+def _depth_cnn(model: dict[str, Any], shape: Shape, classes: int) -> Iterator[int]:
+    layers: Layers = [(96, 9, 1)]
+    for i in range(model["n"]):
+        layers += [(96 << i, 9, 1), (192 << i, 9, 2)]
+    layers += [(96 << model["n"], 9, 1), (96 << model["n"], 1, 1)]
+    return _convolutions(layers, model["width"], shape, classes)
+
+
+def _resnet18(model: dict[str, Any], shape: Shape, classes: int) -> Iterator[int]:
     high, wide, before = shape
-    stem = scaled(64, width)
+    stem = scaled(64, model["width"])
     yield high * wide * before * stem * 9
     before = stem
     for channels, stride in [(64, 1), (128, 2), (256, 2), (512, 2)]:
-        after = scaled(channels, width)
+        after = scaled(channels, model["width"])
         if stride == 2:
             high, wide = _halved(high), _halved(wide)
         if stride == 2 or before != after:
@@ -84,18 +109,24 @@ def _resnet18(width: float, shape: Shape, classes: int) -> Iterator[int]:
     yield before * classes
 
 
-def _mlp(width: float, shape: Shape, classes: int) -> Iterator[int]:
+def _mlp(model: dict[str, Any], shape: Shape, classes: int) -> Iterator[int]:
     high, wide, channels = shape
-    before = high * wide * channels
-    for units in [2500, 2000, 1500, 1000, 500]:
-        after = scaled(units, width)
-        yield before * after
-        before = after
-    yield before * classes
+    hidden = [scaled(units, model["width"]) for units in (2500, 2000, 1500, 1000, 500)]
+    return _between([high * wide * channels, *hidden, classes])
 
 
-COSTS: dict[str, Callable[[float, Shape, int], Iterator[int]]] = {
+def _deep_linear(model: dict[str, Any], shape: Shape, classes: int) -> Iterator[int]:
+    return _between(linear_sizes(model, shape, classes))
+
+
+def _between(units: list[int]) -> Iterator[int]:
+    return (before * after for before, after in pairwise(units))
+
+
+COSTS: dict[str, Callable[[dict[str, Any], Shape, int], Iterator[int]]] = {
     "all_cnn": _all_cnn,
     "resnet18": _resnet18,
     "mlp": _mlp,
+    "depth_cnn": _depth_cnn,
+    "deep_linear": _deep_linear,
 }

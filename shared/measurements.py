@@ -195,7 +195,7 @@ class Scoring(Part):
         description="running: as training left them. reestimated: on a copy, one pass over training"
         " images as the network was last shown them, before each scored evaluation.",
     )
-    samples: Count | None = Field(
+    samples: Annotated[int, Field(ge=2, le=10_000_000, strict=True)] | None = Field(
         None, description="Training images of that pass, the same ones each time; null: all."
     )
 

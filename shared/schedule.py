@@ -11,7 +11,17 @@ import rfc8785
 
 from shared.errors import Fault, Invalid
 from shared.part import Part
-from shared.spec import Blur, RunSpec
+from shared.spec import (
+    AnyWindow,
+    AugmentationWindow,
+    Blur,
+    Greyscale,
+    LabelNoise,
+    LabelPermutation,
+    Occlusion,
+    PartialData,
+    RunSpec,
+)
 
 TRAINING_VERSION = 1
 """Raised when the same config would train to other weights. Every old key then stays as it is."""
@@ -146,9 +156,19 @@ def _interventions(stretch: Stretch, epoch: int) -> dict[str, bool]:
     return {name: True for name, when in at.items() if 0 < epoch == when}
 
 
+def images_of_share(fraction: float, count: int) -> int:
+    """How many of `count` images a share of them is."""
+    return round(fraction * count)
+
+
 def check_against(run: RunSpec, facts: Facts) -> None:
-    """Refuse what the data set cannot give: too many images, a blur finer than the image."""
-    faults = [*_sample_faults(run, facts), *_size_faults(run, facts)]
+    """Refuse what the data set cannot give: too many images, a blur finer than the image, a
+    deficit of colours or of labels where there is but one."""
+    shift = run.training.augmentation.shift
+    faults = [*_sample_faults(run, facts), *_shift_faults("/training/augmentation", shift, facts)]
+    for i, window in enumerate(run.windows):
+        place = "/deficit" if run.deficit is not None else f"/deficits/{i}"
+        faults += _window_faults(window, place, run, facts)
     if faults:
         raise Invalid(faults[0].message, faults)
 
@@ -164,13 +184,34 @@ def _sample_faults(run: RunSpec, facts: Facts) -> Iterator[Fault]:
         yield Fault("/dataset/train_samples", "too-few", message)
 
 
-def _size_faults(run: RunSpec, facts: Facts) -> Iterator[Fault]:
+def _shift_faults(place: str, shift: int, facts: Facts) -> Iterator[Fault]:
     side = min(facts.shape[:2])
-    for i, window in enumerate(run.windows):
-        if isinstance(window, Blur) and window.resolution >= side:
-            place = "/deficit" if run.deficit is not None else f"/deficits/{i}"
-            message = f"a blur to {window.resolution} pixels does nothing to images of {side}"
+    if shift >= side:
+        message = f"a shift of {shift} moves images of {side} out of view"
+        yield Fault(f"{place}/shift", "too-far", message)
+
+
+def _window_faults(window: AnyWindow, place: str, run: RunSpec, facts: Facts) -> Iterator[Fault]:
+    side, channels = min(facts.shape[:2]), facts.shape[2]
+    count = run.dataset.train_samples or facts.train
+    match window:
+        case Blur(resolution=pixels) if pixels >= side:
+            message = f"a blur to {pixels} pixels does nothing to images of {side}"
             yield Fault(f"{place}/resolution", "too-fine", message)
-    if run.training.augmentation.shift >= side:
-        message = f"a shift of {run.training.augmentation.shift} moves images of {side} out of view"
-        yield Fault("/training/augmentation/shift", "too-far", message)
+        case Occlusion(size=pixels) if pixels >= side:
+            message = f"a square of {pixels} pixels covers images of {side}: give a smaller size"
+            yield Fault(f"{place}/size", "too-large", message)
+        case Greyscale() if channels != 3:
+            message = f"greyscale is of images with 3 channels; '{facts.name}' has {channels}"
+            yield Fault(f"{place}/name", "no-colour", f"{message}: leave it out")
+        case AugmentationWindow(shift=shift):
+            yield from _shift_faults(place, shift, facts)
+        case PartialData(fraction=share) if (kept := images_of_share(share, count)) < 2:
+            message = f"{share} of {count} training images is {kept}; BatchNorm needs 2 in a batch"
+            yield Fault(f"{place}/fraction", "too-few", f"{message}: give a larger fraction")
+        case LabelNoise(fraction=share) if images_of_share(share, count) == 0:
+            message = f"{share} of {count} training images is none: give a larger fraction"
+            yield Fault(f"{place}/fraction", "too-few", message)
+        case LabelNoise() | LabelPermutation() if facts.classes < 2:
+            message = f"'{facts.name}' has {facts.classes} class: no label can be another"
+            yield Fault(f"{place}/name", "one-class", f"{message}; leave {window.name} out")

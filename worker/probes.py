@@ -12,48 +12,85 @@ import torch
 from torch import Tensor, nn
 
 from shared.arrays import hash_order
-from worker import curvature, fisher, rng
+from worker import accuracy, curvature, filters, fisher, rng
+from worker.deficits import Stimulus
 from worker.shown import Shown
 from worker.train import Tick, Trainer
 
-Measure = Callable[[nn.Module, Shown, dict[str, Any], rng.Stream, Tick], dict[str, Any]]
+Probe = dict[str, Any]
+Values = dict[str, Any]
+Measure = Callable[[Trainer, Probe, int, Tick], Values]
+"""(trainer, probe, epochs trained, tick) -> values."""
+OfImages = Callable[[nn.Module, Shown, Probe, rng.Stream, Tick], Values]
 """(model, images, probe, draws, tick) -> values. Leaves the model as it was: weights, buffers,
 gradients, modes; and torch's global generators. Calls `tick` at every step."""
 
-PROBES: dict[str, Measure] = {
-    "fisher": fisher.measure,
-    "gradient": curvature.gradient.measure,
-    "hessian_eigenvalue": curvature.hessian.eigenvalue,
-    "hessian_trace": curvature.hessian.trace,
-    "second_order": curvature.second_order.measure,
-}
 
-
-def measure(trainer: Trainer, probe: dict[str, Any], epoch: int, tick: Tick) -> dict[str, Any]:
+def measure(trainer: Trainer, probe: Probe, epoch: int, tick: Tick) -> Values:
     """The values of `probe` for the trainer's state after `epoch` epochs.
 
     The trainer is left as it was. Values may be nan where training diverged.
     """
-    redrawn = probe["probe_set"] == "redrawn"
-    draws = rng.Stream(trainer.seed, f"probe:{probe['kind']}", epoch if redrawn else 0)
-    values = PROBES[probe["kind"]](trainer.model, _shown(trainer, probe, epoch), probe, draws, tick)
-    return values | {"batchnorm_statistics": "running"}
+    return PROBES[probe["kind"]](trainer, probe, epoch, tick)
 
 
-def _shown(trainer: Trainer, probe: dict[str, Any], epoch: int) -> Shown:
-    """The probe's images (C, H, W) under its stimulus, not augmented.
+def _of_images(measure: OfImages) -> Measure:
+    """Looks at labelled images, with BatchNorm's running statistics."""
+
+    def values(trainer: Trainer, probe: Probe, epoch: int, tick: Tick) -> Values:
+        redrawn = probe["probe_set"] == "redrawn"
+        draws = rng.Stream(trainer.seed, f"probe:{probe['kind']}", epoch if redrawn else 0)
+        found = measure(trainer.model, _asked(trainer, probe, epoch), probe, draws, tick)
+        return found | {"batchnorm_statistics": "running"}
+
+    return values
+
+
+def _accuracy(trainer: Trainer, probe: Probe, epoch: int, tick: Tick) -> Values:
+    """Statistics from the first training images in hash order, as they were last shown."""
+    rows = _first(trainer, "train", probe["statistics_samples"])
+    training = _shown(trainer, "train", rows, probe["statistics_stimulus"], epoch)
+    asked, batch_size = _asked(trainer, probe, epoch), trainer.config["batch_size"]
+    found = accuracy.measure(trainer.model, asked, training, batch_size, tick)
+    return found | {"batchnorm_statistics": "reestimated"}
+
+
+def _filters(trainer: Trainer, probe: Probe, epoch: int, tick: Tick) -> Values:
+    return filters.measure(trainer.model, trainer.shape, tick)
+
+
+PROBES: dict[str, Measure] = {
+    "fisher": _of_images(fisher.measure),
+    "gradient": _of_images(curvature.gradient.measure),
+    "hessian_eigenvalue": _of_images(curvature.hessian.eigenvalue),
+    "hessian_trace": _of_images(curvature.hessian.trace),
+    "second_order": _of_images(curvature.second_order.measure),
+    "layer_gradients": _of_images(curvature.layer_gradients.measure),
+    "filters": _filters,
+    "accuracy": _accuracy,
+}
+
+
+def _asked(trainer: Trainer, probe: Probe, epoch: int) -> Shown:
+    """The probe's images under its stimulus."""
+    indices = _indices(trainer, probe, epoch)
+    return _shown(trainer, probe["split"], indices, probe["stimulus"], epoch)
+
+
+def _shown(trainer: Trainer, split: str, indices: Tensor, stimulus: Stimulus, epoch: int) -> Shown:
+    """Images (C, H, W), not augmented.
 
     Noise that is redrawn in every epoch is shown as in the last epoch that was trained.
     """
-    indices, epoch_shown = _indices(trainer, probe, epoch), max(epoch - 1, 0)
+    epoch_shown = max(epoch - 1, 0)
 
     def make(rows: slice) -> tuple[Tensor, Tensor]:
-        return trainer.show(probe["split"], indices[rows], probe["stimulus"], epoch_shown)
+        return trainer.show(split, indices[rows], stimulus, epoch_shown)
 
     return Shown(len(indices), make)
 
 
-def _indices(trainer: Trainer, probe: dict[str, Any], epoch: int) -> Tensor:
+def _indices(trainer: Trainer, probe: Probe, epoch: int) -> Tensor:
     """(n,) int64: the same images at every epoch, or others at each. The first of them are a fair
     sample, since a measurement may stop before it has seen all."""
     split, total = probe["split"], len(trainer.labels[probe["split"]])
@@ -61,4 +98,9 @@ def _indices(trainer: Trainer, probe: dict[str, Any], epoch: int) -> Tensor:
     if probe["probe_set"] == "redrawn":
         order = torch.randperm(total, generator=rng.generator(0, f"probe_set:{split}", epoch))
         return order[:asked].to(trainer.device)
-    return torch.tensor(hash_order(split, total)[:asked]).to(trainer.device)
+    return _first(trainer, split, asked)
+
+
+def _first(trainer: Trainer, split: str, count: int) -> Tensor:
+    order = hash_order(split, len(trainer.labels[split]))
+    return torch.tensor(order[:count]).to(trainer.device)

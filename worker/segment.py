@@ -174,6 +174,8 @@ class _Work:
         stretch = next(s for s in self.stretches if s.start <= epoch < s.end)
         began = time.monotonic()
         rate = learning_rate(self.config, epoch - stretch.restart)
+        if 0 < epoch == stretch.optimizer_restart:
+            self.trainer.forget_momentum()
         metrics = self.trainer.train_epoch(epoch, stretch.stimulus, rate, self.bench.tick)
         self.bench.after_epoch(epoch + 1, time.monotonic() - began)
         return {"epoch": epoch + 1, "stimulus": stretch.stimulus, **metrics}

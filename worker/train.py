@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shared.arrays import Arrays
-from worker import augmentation, checkpoint, deficits, rng
+from worker import augmentation, checkpoint, deficits, regularisers, rng
 from worker.models import build
+from worker.regularisers import Settings
 
 # cuBLAS reads it when CUDA starts; without it its matrix products are not deterministic.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -59,18 +60,29 @@ class Trainer:
                 raise ValueError(
                     f"{len(labels)} {split} images, {dataset[f'{split}_samples']} in the config"
                 )
-        mean, std = torch.tensor(dataset["mean"]), torch.tensor(dataset["std"])
-        self._scale = (1 / (255 * std)).view(-1, 1, 1).to(self.device)
-        self._offset = (-mean / std).view(-1, 1, 1).to(self.device)
+        mean, std = (torch.tensor(dataset[name]).view(-1, 1, 1) for name in ("mean", "std"))
+        self._mean, self._std = mean.to(self.device), std.to(self.device)
+        self._scale = (1 / (255 * std)).to(self.device)
+        self._offset = (-mean / std).to(self.device)
+        self._usual = Settings(
+            seed=self.seed,
+            weight_decay=config["optimizer"]["weight_decay"],
+            augmentation=config["augmentation"],
+            images=torch.arange(len(self.labels["train"])),
+        )
         self.load(None)
 
     def load(self, data: bytes | None) -> None:
         """Go to a checkpoint's state; None: to the initial state of the config's seed."""
         model = build(self.config["model"], self.shape, self.classes, self.seed)
         self.model = model.to(self.device)
-        self.optimizer = _optimizer(self.model, self.config["optimizer"])
+        self.forget_momentum()
         if data is not None:
             checkpoint.restore(self.model, self.optimizer, data)
+
+    def forget_momentum(self) -> None:
+        """An optimiser that has made no step yet: without momentum or moments."""
+        self.optimizer = _optimizer(self.model, self.config["optimizer"])
 
     def checkpoint(self) -> bytes:
         """All that a later resume needs; the same bytes for the same state."""
@@ -83,23 +95,25 @@ class Trainer:
     def train_epoch(
         self, epoch: int, stimulus: deficits.Stimulus, learning_rate: float, tick: Tick
     ) -> dict[str, float]:
-        """One pass over the training images, then an evaluation.
+        """One pass over the training images (under "partial_data": over its share of them), then an
+        evaluation.
 
         `train_loss` and `train_accuracy` are means over the images as they were trained on:
         under the stimulus, augmented, with the weights of their step. A run that diverges gives
         nan, not an error.
         """
+        settings = regularisers.settings_of(stimulus, self._usual)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"], group["weight_decay"] = learning_rate, settings.weight_decay
         self.model.train()
         augmented = deficits.augmentable(stimulus)
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         seen = 0
-        for indices, moves in self._batches(epoch):
+        for indices, moves in self._batches(epoch, settings):
             tick()
             images, labels = self.show("train", indices, stimulus, epoch)
             if augmented and moves is not None:
-                images = augmentation.augment(images, moves, self._shift)
+                images = augmentation.augment(images, moves, settings.augmentation["shift"])
             sums += self._step(images, labels)
             seen += len(labels)
         loss, correct = (sums / seen).tolist()
@@ -138,29 +152,35 @@ class Trainer:
         """
         images = self.images[split][indices].float().mul_(self._scale).add_(self._offset)
         labels = self.labels[split][indices]
-        context = deficits.Context(self.seed, epoch, self.classes, indices, split)
+        context = deficits.Context(
+            self.seed,
+            epoch,
+            self.classes,
+            indices,
+            self.labels[split],
+            self._mean,
+            self._std,
+            split,
+        )
         return deficits.show(stimulus, images, labels, context)
 
-    @property
-    def _shift(self) -> int:
-        shift: int = self.config["augmentation"]["shift"]
-        return shift
-
-    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, augmentation.Moves | None]]:
+    def _batches(
+        self, epoch: int, settings: Settings
+    ) -> Iterator[tuple[Tensor, augmentation.Moves | None]]:
         """Indices of each batch, with its rows, columns and flips if there is augmentation.
 
         The last batch may be smaller. If it were a single image it is left out: BatchNorm cannot
         train on one value per channel.
         """
-        count, size = len(self.labels["train"]), self.config["batch_size"]
+        count, size = len(settings.images), self.config["batch_size"]
         order = torch.randperm(count, generator=rng.generator(self.seed, "shuffle", epoch))
         used = count - 1 if count > size > 1 and count % size == 1 else count
-        batches = order[:used].to(self.device).split(size)
-        settings = self.config["augmentation"]
-        if not settings["shift"] and not settings["horizontal_flip"]:
+        batches = settings.images[order[:used]].to(self.device).split(size)
+        moving = settings.augmentation
+        if not moving["shift"] and not moving["horizontal_flip"]:
             yield from ((batch, None) for batch in batches)
             return
-        drawn = augmentation.draw(settings, self.seed, epoch, used)
+        drawn = augmentation.draw(moving, self.seed, epoch, used)
         moves = zip(*(part.to(self.device).split(size) for part in drawn), strict=True)
         yield from zip(batches, map(augmentation.Moves._make, moves), strict=True)
 
@@ -180,8 +200,8 @@ def _sums(loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _optimizer(model: nn.Module, settings: dict[str, Any]) -> torch.optim.Optimizer:
-    """Weight decay acts on every parameter, BatchNorm's and biases too, as torch has it. The
-    learning rate is set at each epoch. Fused: one kernel for all parameters."""
+    """Weight decay acts on every parameter, BatchNorm's and biases too, as torch has it. It and the
+    learning rate are set at each epoch. Fused: one kernel for all parameters."""
     rate, decay = settings["learning_rate"], settings["weight_decay"]
     if settings["name"] == "sgd":
         return torch.optim.SGD(

@@ -76,6 +76,35 @@ def test_what_is_measured_later_equals_what_was_measured_on_the_way(lab, reuse):
         assert list(lab.service.store.names("segments/")) == states
 
 
+def test_gradients_and_filters_asked_for_later_equal_those_of_the_way(lab):
+    lab.start_worker()
+    asked = {
+        "gradients": {"every": 1, "samples": 16, "images": ["current", "clean"]},
+        "filters": {"epochs": [0, 1, 2]},
+    }
+    plain = submit(lab, **RUN, scoring={"batchnorm_statistics": "reestimated", "samples": 64})
+    lab.wait(plain)
+    scored = {name: json.loads(values) for name, values in numbers(lab, plain).items()}
+    assert {(run, epoch) for run, epoch, _ in scored} == {
+        (run.index, epoch)
+        for run in lab.service.plan(plain).runs
+        for epoch in range(1, run.epochs + 1)
+    }
+    assert {values["statistics_samples"] for values in scored.values()} == {64}
+    assert all(0 <= values["accuracy"] <= 1 for values in scored.values())
+    made = measure(lab, plain, **asked)
+    assert made.plan.epochs.new == 0
+    assert not made.spec.gradients
+    assert made.spec.scoring.batchnorm_statistics == "running"  # a job scores nothing
+    assert lab.wait(made.id)["state"] == "succeeded", lab.lines[-30:]
+    fresh = submit(lab, **RUN | asked, reuse=False)
+    lab.wait(fresh)
+    found, expected = numbers(lab, plain), numbers(lab, fresh)
+    assert {name: found[name] for name in found if name not in scored} == expected
+    kinds = {p["kind"] for p in lab.service.plan(fresh).probes.values()}
+    assert kinds == {"layer_gradients", "filters"}
+
+
 def test_what_was_asked_before_is_not_measured_again_and_the_job_ends_at_once(lab):
     worker = lab.start_worker()
     id = submit(lab, **RUN)

@@ -3,12 +3,13 @@ import torch
 from torch import nn
 
 from shared import cost
-from worker.models import MODELS, build
+from tests.unit.test_models import EVERY, named
+from worker.models import build
 
 
-def counted(name, width, shape, classes):
+def counted(fields, shape, classes):
     """Multiply-adds of the real network, seen by hooks."""
-    model, total = build({"name": name, "width": width}, shape, classes, seed=0).eval(), 0
+    model, total = build(fields, shape, classes, seed=0).eval(), 0
 
     def count(module, inputs, output):
         nonlocal total
@@ -23,19 +24,31 @@ def counted(name, width, shape, classes):
     return total
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("fields", EVERY, ids=str)
 @pytest.mark.parametrize("width", [0.02, 0.0833, 0.25])
 @pytest.mark.parametrize("shape", [(8, 8, 1), (11, 14, 3), (16, 16, 1), (32, 32, 3)])
-def test_the_arithmetic_agrees_with_the_real_network(name, width, shape):
-    expected = counted(name, width, shape, 7)
-    assert cost.multiply_adds({"name": name, "width": width}, shape, 7) == expected
+def test_the_arithmetic_agrees_with_the_real_network(fields, width, shape):
+    model = named(**fields, width=width)
+    assert cost.multiply_adds(model, shape, 7) == counted(model, shape, 7)
 
 
-def test_the_papers_numbers():
-    all_cnn, resnet18 = ({"name": name, "width": 1.0} for name in ("all_cnn", "resnet18"))
-    assert cost.multiply_adds(all_cnn, (32, 32, 3), 10) == pytest.approx(344.9e6, rel=1e-3)
-    assert cost.multiply_adds(resnet18, (32, 32, 3), 10) == pytest.approx(555e6, rel=5e-3)
-    assert cost.multiply_adds({"name": "mlp", "width": 1.0}, (32, 32, 1), 10) == 12_565_000
+@pytest.mark.parametrize(
+    ("fields", "millions"),
+    [
+        ({"name": "all_cnn"}, 344.9),
+        ({"name": "resnet18"}, 555.4),
+        ({"name": "depth_cnn", "n": 1}, 225),
+        ({"name": "depth_cnn", "n": 2}, 352),
+        ({"name": "depth_cnn", "n": 3}, 479),
+    ],
+)
+def test_the_papers_numbers(fields, millions):
+    cifar = cost.multiply_adds(named(**fields), (32, 32, 3), 10)
+    assert cifar / 1e6 == pytest.approx(millions, rel=2e-3)
+
+
+def test_the_papers_fully_connected_network_costs_its_weights():
+    assert cost.multiply_adds(named("mlp"), (32, 32, 1), 10) == 12_565_000
 
 
 def config(width=1.0, train=50_000, shape=(32, 32, 3)):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from networks import named
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp
@@ -543,7 +544,7 @@ def test_a_network_that_is_frozen_altogether_is_refused(measure: Callable) -> No
 @every_measure
 @pytest.mark.parametrize("name", MODELS)
 def test_every_network_can_be_measured(measure: Callable, name: str) -> None:
-    model = build({"name": name, "width": 0.02}, (16, 16, 3), CLASSES, seed=0)
+    model = build(named(name, 0.02), (16, 16, 3), CLASSES, seed=0)
     images = torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(4))
     labels = torch.tensor([0, 1, 2, 0, 1])
     found = measure(model, Shown.of(images, labels), asked_of(measure), DRAWS, idle)

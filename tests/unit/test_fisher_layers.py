@@ -17,6 +17,7 @@ from fisher_oracle import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from networks import named
 from torch import Tensor, nn
 
 from shared.errors import Invalid
@@ -40,7 +41,7 @@ def test_the_exact_trace_equals_a_loop_over_images_and_classes(network: str, n: 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_exact_trace_holds_for_every_model_on_offer(name: str) -> None:
-    model = build({"name": name, "width": 0.05}, (12, 12, 3), CLASSES, seed=3)
+    model = build(named(name, 0.05), (12, 12, 3), CLASSES, seed=3)
     assert_agree(shaken(model), pictures(3, 3, 12, 12))
 
 

@@ -8,12 +8,21 @@ import pytest
 import torch
 
 from shared.arrays import Arrays, hash_order
-from shared.measurements import Fisher, Measurements, SecondOrder
-from shared.probe import FISHER, KINDS, SECOND_ORDER
+from shared.measurements import (
+    Filters,
+    Fisher,
+    Gradients,
+    LaterMeasurements,
+    Measurements,
+    Scoring,
+    SecondOrder,
+)
+from shared.probe import ACCURACY, FILTERS, FISHER, KINDS, LAYER_GRADIENTS
 from shared.probe import probes as probes_of
 from shared.schedule import Facts, timeline
 from shared.spec import RunSpec
-from worker import probes, rng
+from worker import accuracy, filters, probes, rng
+from worker.curvature import layer_gradients
 from worker.fisher import ESTIMATORS, measure
 from worker.shown import Shown
 from worker.train import Trainer
@@ -57,21 +66,34 @@ def trainer(model: str = "all_cnn") -> Trainer:
     return Trainer(config, arrays)
 
 
+def asking(kind: str, spec: dict[str, Any]) -> Measurements:
+    shown = {key: spec[key] for key in ("epochs", "samples", "split") if key in spec}
+    match kind:
+        case "fisher":
+            return Measurements(fisher=Fisher(**spec))
+        case "second_order":
+            return Measurements(second_order=SecondOrder(**shown, directions=2))
+        case "layer_gradients":
+            return Measurements(gradients=Gradients(**shown))
+        case "filters":
+            return Measurements(filters=Filters(epochs=[0]))
+        case "accuracy":
+            scoring = Scoring(batchnorm_statistics="reestimated", samples=spec["samples"])
+            return Measurements(scoring=scoring)
+    return Measurements(fisher=Fisher(**{**spec, "beside": [kind]}))
+
+
 def probe(**changes: Any) -> dict[str, Any]:
-    """As shared/probe.py writes them."""
+    """As shared/probe.py writes them; of several epochs the first one's."""
     spec = {"epochs": [0], "samples": 40, "beside": [], **changes}
     kind = spec.pop("kind", FISHER)
     stimulus = spec.pop("stimulus", [])
-    if kind == FISHER:
-        asked = Measurements(fisher=Fisher(**spec))
-    elif kind == SECOND_ORDER:
-        asked = Measurements(second_order=SecondOrder(epochs=[0], samples=40, directions=2))
-    else:
-        asked = Measurements(fisher=Fisher(**{**spec, "beside": [kind]}))
     run = RunSpec.model_validate({"training": {"epochs": 5}})
-    found = probes_of(asked, run, timeline(run), FACTS)
-    (made,) = [one for _, one, _ in found if one["kind"] == kind]
-    return {**made, "stimulus": stimulus}
+    found = probes_of(asking(kind, spec), run, timeline(run), FACTS)
+    made = next(one for _, one, _ in found if one["kind"] == kind)
+    if kind == FILTERS:
+        return made
+    return {**made, "statistics_stimulus" if kind == ACCURACY else "stimulus": stimulus}
 
 
 def trace(trainer: Trainer, epoch: int = 1, **changes: Any) -> float:
@@ -117,6 +139,65 @@ def test_a_probe_measures_the_images_whose_hash_sorts_first_under_its_stimulus()
     expected = measure(subject.model, shown, asked, rng.Stream(0, "unused"), idle)
     found = probes.measure(subject, asked, 1, idle)
     assert found == {**expected, "batchnorm_statistics": "running"}
+
+
+def test_gradients_by_layer_are_of_the_probes_images_with_the_labels_shown() -> None:
+    subject, asked = trainer(), probe(kind=LAYER_GRADIENTS, samples=12, split="test")
+    subject.train_epoch(0, [], 0.05, idle)
+    relabelled = {**asked, "stimulus": [{"name": "label_permutation"}]}
+    rows = torch.tensor(hash_order("test", 20)[:12])
+    for one in (asked, relabelled):
+        shown = Shown.of(*subject.show("test", rows, one["stimulus"], 0))
+        expected = layer_gradients.measure(subject.model, shown, one, rng.Stream(0, "-"), idle)
+        found = probes.measure(subject, one, 1, idle)
+        assert found == {**expected, "batchnorm_statistics": "running"}
+    assert probes.measure(subject, asked, 1, idle) != probes.measure(subject, relabelled, 1, idle)
+
+
+@pytest.mark.parametrize("stimulus", [[], BLUR, NOISE], ids=["clean", "blur", "noise"])
+def test_accuracy_is_on_clean_test_images_with_statistics_of_what_was_shown_last(
+    stimulus: list[dict[str, Any]],
+) -> None:
+    subject, asked = trainer(), probe(kind=ACCURACY, samples=40, stimulus=stimulus)
+    for epoch in range(2):
+        subject.train_epoch(epoch, stimulus, 0.05, idle)
+    test = Shown.of(*subject.show("test", torch.tensor(hash_order("test", 20).copy()), [], 0))
+    rows = torch.tensor(hash_order("train", 50)[:40])
+    training = Shown.of(*subject.show("train", rows, stimulus, 1))
+    expected = accuracy.measure(subject.model, test, training, 16, idle)
+    found = probes.measure(subject, asked, 2, idle)
+    assert found == {**expected, "batchnorm_statistics": "reestimated"}
+    assert (found["samples"], found["statistics_samples"]) == (20, 40)
+    assert found["loss"] != subject.evaluate(idle)["test_loss"]
+
+
+def test_without_batchnorm_accuracy_is_what_every_epoch_records() -> None:
+    subject = trainer()
+    subject.model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(432, 4))
+    recorded, found = subject.evaluate(idle), probes.measure(subject, probe(kind=ACCURACY), 1, idle)
+    assert recorded["test_accuracy"] == found["accuracy"]
+    assert math.isclose(recorded["test_loss"], found["loss"], rel_tol=1e-6)
+
+
+def test_filters_are_those_of_the_state_and_no_image_is_looked_at() -> None:
+    subject, asked = trainer(), probe(kind=FILTERS)
+    assert asked == {"kind": "filters"}
+    before = probes.measure(subject, asked, 0, idle)
+    subject.train_epoch(0, [], 0.05, idle)
+    found = probes.measure(subject, asked, 1, idle)
+    assert found == filters.measure(subject.model, (12, 12, 3), idle)
+    assert found["weights"] != before["weights"]
+
+
+def test_what_is_asked_for_later_is_named_as_what_was_asked_for_at_first() -> None:
+    run = RunSpec.model_validate({"training": {"epochs": 5}})
+    spec = {"gradients": {"epochs": [1, 5], "samples": 40}, "filters": {"epochs": [5]}}
+    made = [kind.model_validate(spec) for kind in (Measurements, LaterMeasurements)]
+    first, later = (probes_of(one, run, timeline(run), FACTS) for one in made)
+    assert first == later
+    assert [(e, p["kind"]) for e, p, _ in later] == [
+        (1, "layer_gradients"), (5, "layer_gradients"), (5, "filters")
+    ]  # fmt: skip
 
 
 def test_a_measurement_says_what_a_figure_needs() -> None:

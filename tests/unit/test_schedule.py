@@ -160,6 +160,71 @@ def test_what_the_data_set_cannot_give_is_refused(changes, word):
         check_against(run_spec(**changes), FACTS)
 
 
+COLOURED = Facts("photos", "d" * 64, (16, 12, 3), 8, 2000, 1000, (0.5,) * 3, (0.25,) * 3)
+ONE_CLASS = Facts("dots", "d" * 64, (16, 16, 1), 1, 2000, 1000, (0.5,), (0.25,))
+
+
+@pytest.mark.parametrize(
+    ("window", "field", "code", "words", "facts"),
+    [
+        ({"name": "occlusion", "size": 16}, "size", "too-large", "16 pixels.*smaller", FACTS),
+        ({"name": "occlusion", "size": 12}, "size", "too-large", "images of 12", COLOURED),
+        ({"name": "greyscale"}, "name", "no-colour", "3 channels; 'gratings' has 1", FACTS),
+        ({"name": "augmentation", "shift": 16}, "shift", "too-far", "shift of 16", FACTS),
+        ({"name": "augmentation", "shift": 12}, "shift", "too-far", "images of 12", COLOURED),
+        (
+            {"name": "partial_data", "fraction": 0.0005},
+            *("fraction", "too-few", "0.0005 of 2000 training images is 1", FACTS),
+        ),
+        (
+            {"name": "label_noise", "fraction": 0.0001},
+            *("fraction", "too-few", "0.0001 of 2000 training images is none", FACTS),
+        ),
+        ({"name": "label_noise"}, "name", "one-class", "'dots' has 1 class", ONE_CLASS),
+        ({"name": "label_permutation"}, "name", "one-class", "'dots' has 1 class", ONE_CLASS),
+    ],
+)
+def test_a_window_that_the_data_set_cannot_have_is_refused_by_its_place(
+    window, field, code, words, facts
+):
+    noise = {"name": "noise", "end": 1}
+    for changes, place in (
+        ({"deficit": window | {"end": 1}}, "/deficit"),
+        ({"deficit": None, "deficits": [noise, window | {"end": 1}]}, "/deficits/1"),
+    ):
+        with pytest.raises(Invalid, match=words) as refusal:
+            check_against(run_spec(**changes), facts)
+        (fault,) = refusal.value.faults
+        assert (fault.pointer, fault.code) == (f"{place}/{field}", code)
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"name": "occlusion", "size": 11},
+        {"name": "greyscale"},
+        {"name": "augmentation", "shift": 11},
+        {"name": "partial_data", "fraction": 0.001},
+        {"name": "label_noise", "fraction": 0.0005},
+        {"name": "label_permutation", "of": "images"},
+        {"name": "oriented_filter"},
+        {"name": "weight_decay"},
+    ],
+)
+def test_what_the_data_set_can_have_is_let_through(window):
+    check_against(run_spec(deficit=window | {"end": 1}), COLOURED)
+
+
+def test_every_fault_is_said_at_once():
+    windows = [{"name": "greyscale", "end": 1}, {"name": "occlusion", "size": 99, "end": 1}]
+    with pytest.raises(Invalid) as refusal:
+        check_against(run_spec(deficit=None, deficits=windows), FACTS)
+    assert [fault.pointer for fault in refusal.value.faults] == [
+        "/deficits/0/name",
+        "/deficits/1/size",
+    ]
+
+
 def test_a_blur_in_a_list_of_windows_is_refused_by_its_place():
     noise, blur = {"name": "noise", "end": 1}, {"name": "blur", "end": 1, "resolution": 16}
     for changes, pointer in (

@@ -6,11 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shelf
 import torch
 import torch.nn.functional as F
 
+from shared import tree
 from shared.arrays import Arrays
-from worker.models import build
+from shared.records import Records
+from worker import gratings
+from worker.models import MODELS, build
+from worker.segment import Bench, execute
 from worker.train import EVALUATION_BATCH, Trainer
 
 SGD = {"name": "sgd", "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 0.001}
@@ -26,6 +31,7 @@ ADAM = {
 BLUR = [{"name": "blur", "resolution": 4}]
 NOISE = [{"name": "noise", "redraw": "every_epoch"}]
 PERMUTED = [{"name": "label_permutation"}]
+MODEL_FIELDS = {"depth_cnn": {"n": 2}, "deep_linear": {"depth": 3, "initial_scale": 0.5}}
 TIMELINE = [BLUR, [*BLUR, {"name": "vertical_flip"}, *PERMUTED], NOISE, []]
 
 
@@ -50,7 +56,7 @@ def config(data=None, model="all_cnn", optimizer=SGD, shift=2, batch_size=16, se
             "mean": [0.49, 0.48, 0.45],
             "std": [0.2, 0.2, 0.2],
         },
-        "model": {"name": model, "width": 0.05},
+        "model": {"name": model, "width": 0.05, **MODEL_FIELDS.get(model, {})},
         "optimizer": optimizer,
         "batch_size": batch_size,
         "augmentation": {"shift": shift, "horizontal_flip": shift > 0},
@@ -71,7 +77,7 @@ def trained(epochs=range(4), **kind):
     return trainer, run(trainer, epochs)
 
 
-@pytest.mark.parametrize("model", ["all_cnn", "resnet18", "mlp"])
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("optimizer", [SGD, PLAIN_SGD, ADAM], ids=["sgd", "plain", "adam"])
 def test_a_resumed_run_equals_the_run_trained_alone(model, optimizer):
     alone, metrics = trained(model=model, optimizer=optimizer)
@@ -89,13 +95,13 @@ def test_a_run_resumed_in_another_process_equals_the_run_trained_alone(tmp_path)
     (tmp_path / "half").write_bytes(half.checkpoint())
     script = (
         "import hashlib, pathlib, sys, torch; torch.set_num_threads(int(sys.argv[2]));"
-        "from tests.unit.test_train import *;"
+        "from test_train import *;"
         "t = Trainer(config(), arrays()); t.load(pathlib.Path(sys.argv[1]).read_bytes());"
         "run(t, range(2, 4)); print(hashlib.sha256(t.checkpoint()).hexdigest())"
     )
     there = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "half"), str(torch.get_num_threads())],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parent,
         capture_output=True,
         text=True,
         check=True,
@@ -146,7 +152,7 @@ def test_training_is_torchs_own_sgd_on_the_same_batches():
     data = arrays()
     settings = config(shift=0)
     trainer = Trainer(settings, data)
-    batches = [indices for indices, _ in trainer._batches(0)]
+    batches = [indices for indices, _ in trainer._batches(0, trainer._usual)]
     reference = build(settings["model"], (12, 12, 3), 4, seed=0)
     optimizer = torch.optim.SGD(
         reference.parameters(), 0.02, momentum=0.9, weight_decay=0.001, foreach=False
@@ -165,7 +171,10 @@ def test_training_is_torchs_own_sgd_on_the_same_batches():
 
 def test_every_image_is_seen_once_an_epoch_in_an_order_of_its_own():
     trainer = Trainer(config(), arrays())
-    orders = [torch.cat([b for b, _ in trainer._batches(epoch)]).tolist() for epoch in (0, 0, 1)]
+    orders = [
+        torch.cat([b for b, _ in trainer._batches(epoch, trainer._usual)]).tolist()
+        for epoch in (0, 0, 1)
+    ]
     assert orders[0] == orders[1]
     assert orders[0] != orders[2]
     assert all(sorted(order) == list(range(70)) for order in orders)
@@ -178,7 +187,7 @@ def test_every_image_is_seen_once_an_epoch_in_an_order_of_its_own():
 def test_a_last_batch_is_kept_unless_it_is_a_single_image(images, size, expected):
     data = arrays(train=images)
     trainer = Trainer(config(data, batch_size=size), data)
-    assert [len(indices) for indices, _ in trainer._batches(0)] == expected
+    assert [len(indices) for indices, _ in trainer._batches(0, trainer._usual)] == expected
 
 
 def test_a_left_out_image_does_not_stop_a_network_with_batchnorm_on_vectors():
@@ -221,6 +230,89 @@ def test_noise_is_not_augmented():
         trainer.train_epoch(0, NOISE, 0.05, ignore)
         shown.append(trainer.checkpoint())
     assert shown[0] == shown[1]
+
+
+def test_noise_that_says_so_is_augmented():
+    fixed = [{"name": "noise", "redraw": "never", "augmented": True}]
+    shown = []
+    for shift in (0, 2):
+        trainer = Trainer(config(shift=shift), arrays())
+        trainer.train_epoch(0, fixed, 0.05, ignore)
+        shown.append(trainer.checkpoint())
+    assert shown[0] != shown[1]
+
+
+def test_the_order_and_the_moves_of_an_epoch_are_pinned():
+    """Integers alone, which do not depend on the machine: version 1 of training goes on."""
+    trainer = Trainer(config(), arrays())
+    seen = hashlib.sha256()
+    for epoch in (0, 5):
+        for indices, moves in trainer._batches(epoch, trainer._usual):
+            for part in (indices, *moves):
+                seen.update(repr(part.tolist()).encode())
+    assert seen.hexdigest() == "fbdcd6e9579fddf917676b3367a0d3da794fb9d2568dd5bcdfa798949d7f0573"
+
+
+@pytest.mark.parametrize("optimizer", [SGD, ADAM], ids=["sgd", "adam"])
+def test_an_optimiser_that_forgets_is_a_fresh_one_on_the_same_weights(optimizer):
+    trainer, _ = trained(range(2), optimizer=optimizer)
+    fresh = Trainer(config(optimizer=optimizer), arrays())
+    fresh.model.load_state_dict(trainer.model.state_dict())
+    kept = Trainer(config(optimizer=optimizer), arrays())
+    kept.load(trainer.checkpoint())
+    trainer.forget_momentum()
+    assert run(trainer, range(2, 4)) == run(fresh, range(2, 4))
+    assert trainer.checkpoint() == fresh.checkpoint()
+    run(kept, range(2, 4))
+    assert kept.checkpoint() != fresh.checkpoint()
+
+
+SMALL = {
+    "dataset": {"name": "gratings", "train_samples": 128, "test_samples": 64},
+    "model": {"name": "all_cnn", "width": 0.05},
+    "deficit": {"name": "blur", "resolution": 4, "end": 2},
+}
+
+
+def training(optimizer_restart):
+    return {"epochs": 6, "batch_size": 64, "optimizer_restart": optimizer_restart}
+
+
+def carried_out(storage, scope, **changes):
+    """The digest of each stored state's checkpoint, by epoch, of a run whose every segment is
+    trained by a worker of its own."""
+    records, data = Records(storage), gratings.generate(128, 64)
+    body = shelf.body(**SMALL, **changes)
+    made = tree.make(shelf.paths(body, lambda run: scope), records)
+    bench = Bench(records, lambda _: data, "cpu", {"numerics": "here"}, ignore, lambda *_: None)
+    for segment in made.segments:
+        assert execute(bench, made, segment)
+    manifests = (records.manifest(segment.scope, segment.key) for segment in made.segments)
+    return {manifest.end: manifest.checkpoint for manifest in manifests}
+
+
+@pytest.mark.services
+def test_segments_forget_momentum_at_the_removal_wherever_the_run_is_cut(storage):
+    asked = {"training": training("at_removal")}
+    whole = carried_out(storage, "whole/", **asked)
+    cut = carried_out(storage, "cut/", checkpoints={"epochs": [1, 3, 4]}, **asked)
+    never = carried_out(storage, "never/", training=training("never"))
+    assert [whole.keys(), cut.keys()] == [{2, 6}, {1, 2, 3, 4, 6}]
+    assert {epoch: cut[epoch] for epoch in whole} == whole
+    assert never[2] == whole[2]
+    assert never[6] != whole[6]
+    assert by_hand(shelf.paths(shelf.body(**SMALL, **asked))[0]) == whole[6]
+
+
+def by_hand(path):
+    """The digest of the last checkpoint, with momentum dropped after the second epoch."""
+    trainer = Trainer(path.config, gratings.generate(128, 64))
+    for epoch in range(6):
+        if epoch == 2:
+            trainer.optimizer.state.clear()
+        stimulus = [SMALL["deficit"]] if epoch < 2 else []
+        trainer.train_epoch(epoch, stimulus, 0.05 * 0.97**epoch, ignore)
+    return hashlib.sha256(trainer.checkpoint()).hexdigest()
 
 
 def test_divergence_gives_nan_not_an_error():

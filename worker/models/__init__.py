@@ -2,7 +2,8 @@
 here, and a line in `MODELS`.
 
 Networks are made of torch's own layers (Conv2d, BatchNorm, ReLU, Linear), none in place, so that
-measurements can hook them. Initial weights are torch's defaults for each layer.
+measurements can hook them. Initial weights are torch's defaults for each layer. A field that is in
+its class's ADDED is missing from `model` at its default: read it with `model.get`.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from torch import nn
 
 from worker import rng
 from worker.models.all_cnn import all_cnn
+from worker.models.deep_linear import deep_linear
+from worker.models.depth_cnn import depth_cnn
 from worker.models.mlp import mlp
 from worker.models.resnet18 import resnet18
 
@@ -22,6 +25,8 @@ MODELS: dict[str, Callable[[dict[str, Any], Shape, int], nn.Module]] = {
     "all_cnn": all_cnn,
     "resnet18": resnet18,
     "mlp": mlp,
+    "depth_cnn": depth_cnn,
+    "deep_linear": deep_linear,
 }
 
 
