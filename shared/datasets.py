@@ -62,4 +62,11 @@ CATALOG: dict[str, BuiltIn] = {
         "worker/gratings.py",
         "Apache-2.0",
     ),
+    "gratings_in_phase": BuiltIn(
+        "noisy gratings whose phase is fixed, so that a linear network can tell them apart,"
+        " generated",
+        (16, 16, 1), 8, 2_000, 1_000,
+        "worker/gratings.py",
+        "Apache-2.0",
+    ),
 }  # fmt: skip

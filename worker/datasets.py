@@ -14,7 +14,7 @@ import numpy as np
 
 from shared.arrays import Arrays
 from shared.errors import DatasetUnavailable
-from worker.gratings import generate
+from worker.gratings import generate, in_phase
 
 Loader = Callable[[Path, bool], Arrays]
 Images = tuple[np.ndarray, np.ndarray]
@@ -71,6 +71,7 @@ BUILTIN: dict[str, Loader] = {
     "fashion_mnist": partial(_from_torchvision, "FashionMNIST", _mnist),
     "svhn": partial(_from_torchvision, "SVHN", _svhn),
     "gratings": lambda folder, allow_download: generate(),
+    "gratings_in_phase": lambda folder, allow_download: in_phase(),
 }
 """Name -> loader(folder of torchvision's data sets, whether to download what is not there)."""
 

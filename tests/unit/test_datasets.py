@@ -20,6 +20,7 @@ from worker.datasets import BUILTIN
 from worker.torchvision_import import torchvision_datasets
 
 TRAIN, TEST = 30, 10
+GENERATED = ("gratings", "gratings_in_phase")
 Written = dict[str, np.ndarray]
 
 
@@ -142,11 +143,12 @@ def test_svhn_is_read_with_zero_as_zero(
     check(BUILTIN["svhn"](tmp_path, False), written, tmp_path)
 
 
-def test_gratings_need_no_files(tmp_path: Path) -> None:
-    assert len(BUILTIN["gratings"](tmp_path / "nowhere", False).train_images) == 2000
+@pytest.mark.parametrize("name", GENERATED)
+def test_what_is_generated_needs_no_files(tmp_path: Path, name: str) -> None:
+    assert len(BUILTIN[name](tmp_path / "nowhere", False).train_images) == 2000
 
 
-@pytest.mark.parametrize("name", sorted(set(BUILTIN) - {"gratings"}))
+@pytest.mark.parametrize("name", sorted(set(BUILTIN) - set(GENERATED)))
 def test_missing_files_are_said_with_what_to_do(tmp_path: Path, name: str) -> None:
     with pytest.raises(DatasetUnavailable) as caught:
         BUILTIN[name](tmp_path, False)
@@ -154,7 +156,7 @@ def test_missing_files_are_said_with_what_to_do(tmp_path: Path, name: str) -> No
         assert hint in caught.value.detail
 
 
-@pytest.mark.parametrize("name", sorted(set(BUILTIN) - {"gratings"}))
+@pytest.mark.parametrize("name", sorted(set(BUILTIN) - set(GENERATED)))
 def test_a_failing_download_is_said_with_what_to_do(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,10 +211,8 @@ def test_the_spec_takes_every_name_of_the_catalog() -> None:
         assert all(len(stat) == known.shape[2] for stat in (known.mean, known.std) if stat)
 
 
-def test_the_catalog_knows_the_gratings(tmp_path: Path) -> None:
-    known, summary = (
-        CATALOG["gratings"],
-        write_arrays(BUILTIN["gratings"](tmp_path, False), tmp_path),
-    )
+@pytest.mark.parametrize("name", GENERATED)
+def test_the_catalog_knows_what_is_generated(tmp_path: Path, name: str) -> None:
+    known, summary = CATALOG[name], write_arrays(BUILTIN[name](tmp_path, False), tmp_path)
     assert (known.shape, known.classes) == (summary.shape, summary.classes)
     assert (known.train, known.test) == (summary.train, summary.test)
