@@ -5,12 +5,19 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 BENCH_STAMP := .venv/.bench-installed
 
-.PHONY: env demo up test check format bench-fisher bench-fisher-late
+SCALE ?= mini
+OUT ?= figures-output
+
+.PHONY: env demo figures up test check format bench-fisher bench-fisher-late
 
 env: $(STAMP)
 
 demo: env  ## a small experiment from start to figure, in some minutes
 	$(BIN)/python -m deploy.demo
+
+# SCALE=mini|half|paper, ONLY='fig1a fig1c' (all without it), OUT=DIR, ARGS='--workers 4 ...'
+figures: env  ## every figure of the paper: at the small scale about an hour on two cores
+	$(BIN)/python -m deploy.figures --scale '$(SCALE)' --only '$(ONLY)' --out '$(OUT)' $(ARGS)
 
 up: env  ## local mode, until Ctrl-C: http://127.0.0.1:8000
 	$(BIN)/python -m deploy.local up

@@ -1,18 +1,22 @@
 """The JSON body of a request, read strictly: what is not plain I-JSON (RFC 7493) is refused with
 a pointer to it, before any of it is looked at as a spec."""
 
+import contextlib
 import json
 import math
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from email.message import Message
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from shared.errors import BadRequest, Fault, HubelError, Invalid
-from shared.faults import body_faults, pointer
+from shared.faults import body_faults, pointer, unknown
+from shared.presets import PRESETS, SCALES, spec
+from shared.spec import ExperimentSpec
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -28,7 +32,10 @@ class UnsupportedMediaType(HubelError):
 
 def read(model: type[Model], content_type: str, raw: bytes) -> Model:
     """What a body asks for, with exactly the fields that were given set."""
-    value = read_json(content_type, raw)
+    return _validated(model, read_json(content_type, raw), raw)
+
+
+def _validated(model: type[Model], value: Any, raw: bytes) -> Model:
     try:
         # From JSON again: strict there means JSON's own types, so that "1" is no number.
         return model.model_validate_json(raw, strict=True)
@@ -37,6 +44,81 @@ def read(model: type[Model], content_type: str, raw: bytes) -> Model:
         faults = body_faults(found[:MAX_FAULTS], value, model)
         more = f" ({len(found)} errors in all)" if len(found) > 1 else ""
         raise Invalid(faults[0].message + more, faults) from None
+
+
+# --- a preset with overrides ---
+
+
+@contextlib.contextmanager
+def experiment(content_type: str, raw: bytes) -> Iterator[ExperimentSpec]:
+    """What a body asks for: a spec, or `preset`, `scale` and a merge patch of that preset's spec.
+
+    What is refused inside this context is said of the body: a fault in what a preset says by
+    itself points to the nearest override around it, or else to `preset`.
+    """
+    value = read_json(content_type, raw)
+    if not isinstance(value, dict) or "preset" not in value:
+        yield _validated(ExperimentSpec, value, raw)
+        return
+    whole = merged(_preset(value), {k: v for k, v in value.items() if k not in _PRESET_FIELDS})
+    try:
+        yield _validated(ExperimentSpec, whole, json.dumps(whole).encode())
+    except Invalid as error:
+        faults = [replace(fault, pointer=_nearest(fault.pointer, value)) for fault in error.faults]
+        raise Invalid(error.detail, faults) from None
+
+
+_PRESET_FIELDS = ("preset", "scale")
+
+
+def merged(target: Any, patch: Any) -> Any:
+    """JSON Merge Patch, RFC 7396: objects are merged, null removes, all else replaces."""
+    if not isinstance(patch, dict):
+        return patch
+    out = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            out.pop(name, None)
+        else:
+            out[name] = merged(out.get(name), value)
+    return out
+
+
+def _preset(body: dict[str, Any]) -> dict[str, Any]:
+    choices: dict[str, list[str]] = {"preset": list(PRESETS), "scale": list(SCALES)}
+    faults = [
+        Fault(f"/{field}", f"no-such-{field}", _not_among(field, body.get(field), known))
+        for field, known in choices.items()
+        if body.get(field) not in known
+    ]
+    if faults:
+        raise Invalid(faults[0].message, faults)
+    return spec(body["preset"], PRESETS[body["preset"]], body["scale"])
+
+
+def _not_among(field: str, found: Any, known: list[str]) -> str:
+    if found is None:
+        return f"{field}: is required; known here: {', '.join(known)}"
+    text = found if isinstance(found, str) else json.dumps(found)
+    return f"{field}: {unknown(field, text[:80], known)}"
+
+
+def _nearest(fault: str, body: Any) -> str:
+    """Of a pointer, the part that the body has."""
+    there = ""
+    for part in fault.split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(body, dict) and name in body:
+            body = body[name]
+        elif isinstance(body, list) and name.isdecimal() and int(name) < len(body):
+            body = body[int(name)]
+        else:
+            break
+        there += f"/{part}"
+    return there or "/preset"
+
+
+# --- plain JSON ---
 
 
 def read_json(content_type: str, raw: bytes) -> Any:

@@ -13,15 +13,19 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.table import Table
 
-from api import follow, words
+from api import follow, overrides, words
 from api.client import REFUSED, STATUS, Json, Service, fail, word
 from api.follow import ENDED, INTERRUPTED
 
 NOBODY_READS = 141
 """As a shell names a program that SIGPIPE ended."""
 KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
-FIGURE_FORMATS = {".svg": "svg", ".png": "png", ".json": "json", ".vl": "vegalite"}
+FIGURE_FORMATS = {
+    ".svg": "svg", ".png": "png", ".pdf": "pdf", ".json": "json", ".vl": "vegalite",
+}  # fmt: skip
+JSON_TYPE = {"Content-Type": "application/json"}
 
 
 class Commands(click.Group):
@@ -85,27 +89,62 @@ def _key(context: click.Context, parameter: click.Parameter, key: str | None) ->
 
 
 def _request(command: Any) -> Any:
-    """What a command that posts a file is given."""
+    """What a command that posts something is given."""
     for option in (
         click.option("--key", callback=_key, help="Idempotency-Key: to send it again is safe."),
         click.option("--dry-run", is_flag=True, help="Only say what there would be to do."),
         click.option("--watch", "watching", is_flag=True, help="Stay until it has ended."),
-        click.argument("file", type=click.File("rb")),
     ):
         command = option(command)
     return command
 
 
 @main.command()
+@click.argument("file", type=click.File("rb"), required=False)
+@click.option("--preset", help="Instead of FILE: a figure of the paper; `presets` lists them.")
+@click.option("--scale", help="Of the preset: mini, half or paper.")
+@click.option("--set", "settings", multiple=True, metavar="PATH=VALUE",
+              help="In the preset's spec, say seeds=[0,1]; null removes. Repeat it.")  # fmt: skip
 @_request
 @pass_service
-def submit(service: Service, file: Any, watching: bool, dry_run: bool, key: str | None) -> None:
-    """Submit the experiment in FILE (JSON; - is standard input)."""
-    _post(service, "/v1/experiments", file, watching, dry_run, key)
+def submit(
+    service: Service, file: Any, preset: str | None, scale: str | None, settings: tuple[str, ...],
+    watching: bool, dry_run: bool, key: str | None,
+) -> None:  # fmt: skip
+    """Submit the experiment in FILE (JSON; - is standard input), or a preset."""
+    if (file is None) == (preset is None):
+        raise click.UsageError("give FILE or --preset, one of them")
+    if preset is None:
+        if scale is not None or settings:
+            raise click.UsageError("--scale and --set go with --preset")
+        content = _read(file)
+    else:
+        named = {"preset": preset} if scale is None else {"preset": preset, "scale": scale}
+        content = json.dumps(named | overrides.read(settings)).encode()
+    _post(service, "/v1/experiments", content, watching, dry_run, key)
+
+
+@main.command()
+@click.argument("name", required=False)
+@click.option("--scale", help="With NAME: mini, half or paper, which is the default.")
+@click.option("--json", "as_json", is_flag=True, help="As the service gives it.")
+@pass_service
+def presets(service: Service, name: str | None, scale: str | None, as_json: bool) -> None:
+    """The paper's figures, ready to submit; with NAME all of one, as JSON."""
+    if name is not None:
+        answer = service.get(f"/v1/presets/{word(name)}", scale=scale)
+        click.echo(json.dumps(service.read(answer, "spec", "plan"), indent=2))
+        return
+    found = service.read(service.get("/v1/presets"), "presets")
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    _print(words.presets_table(found))
 
 
 @main.command()
 @experiment_id
+@click.argument("file", type=click.File("rb"))
 @_request
 @pass_service
 def measure(
@@ -115,17 +154,16 @@ def measure(
 
     What comes is a job, with a status of its own; its numbers join the experiment's.
     """
-    _post(service, f"/v1/experiments/{word(id)}/measurements", file, watching, dry_run, key)
+    path = f"/v1/experiments/{word(id)}/measurements"
+    _post(service, path, _read(file), watching, dry_run, key)
 
 
 def _post(
-    service: Service, path: str, file: Any, watching: bool, dry_run: bool, key: str | None
+    service: Service, path: str, content: bytes, watching: bool, dry_run: bool, key: str | None
 ) -> None:
-    headers = {"Content-Type": "application/json"}
-    if key is not None:
-        headers["Idempotency-Key"] = key
+    headers = JSON_TYPE if key is None else JSON_TYPE | {"Idempotency-Key": key}
     parameters = {"dry_run": "true"} if dry_run else {}
-    answer = service.post(path, content=_read(file), headers=headers, params=parameters)
+    answer = service.post(path, content=content, headers=headers, params=parameters)
     if dry_run:
         planned = service.read(answer, "plan")
         click.echo(words.plan(planned["plan"], planned.get("certain", True)))
@@ -178,25 +216,30 @@ def results(service: Service, id: str, format: str) -> None:
     elif format == "csv":
         click.echo(words.summary_csv(found), nl=False)
     else:
-        console = Console(markup=False, highlight=False)
-        with console.capture() as table:
-            console.print(words.summary_table(found))
-        click.echo(table.get(), nl=False)
+        _print(words.summary_table(found))
+
+
+def _print(table: Table) -> None:
+    console = Console(markup=False, highlight=False)
+    with console.capture() as text:
+        console.print(table)
+    click.echo(text.get(), nl=False)
 
 
 @main.command()
 @experiment_id
 @click.argument("name")
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path),
-              help="FILE.svg, .png, .json (its data) or .vl (Vega-Lite).")  # fmt: skip
+              help="FILE.svg, .png, .pdf, .json (its data) or .vl (Vega-Lite).")  # fmt: skip
+@click.option("--overlay", multiple=True, help="A digitised curve of the paper to lay over it.")
 @pass_service
-def figure(service: Service, id: str, name: str, output: Path) -> None:
-    """Save a figure: critical_period, fisher_trace, fisher_layers or second_order."""
+def figure(service: Service, id: str, name: str, output: Path, overlay: tuple[str, ...]) -> None:
+    """Save a figure, say critical_period, sensitivity or fisher_trace."""
     format = FIGURE_FORMATS.get(output.suffix.lower())
     if format is None:
         raise click.UsageError(f"-o ends in one of {', '.join(FIGURE_FORMATS)}")
     path = f"/v1/experiments/{word(id)}/figures/{word(name)}"
-    answer = service.get(path, format=format)
+    answer = service.get(path, format=format, overlay=list(overlay))
     try:
         output.write_bytes(answer.content)
     except OSError as error:

@@ -16,6 +16,7 @@ from api.reconcile import Reconciler
 from api.renderer import Renderer
 from api.request_id import RequestId
 from api.routers import (
+    analysis,
     catalog,
     checkpoints,
     datasets,
@@ -67,7 +68,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.service, app.state.readiness = service, readiness
     app.state.renderer = renderer
     parts = (
-        experiments, measurements, results, fisher, checkpoints, datasets, catalog, health
+        experiments, measurements, results, fisher, analysis, checkpoints, datasets, catalog,
+        health,
     )  # fmt: skip
     for module in parts:
         app.include_router(module.router)

@@ -7,6 +7,7 @@ from fastapi.openapi.utils import get_openapi
 
 from api.errors import PROBLEM_SCHEMA
 from shared.measurements import LaterMeasurements
+from shared.presets import ABOUT, PRESETS, SCALES
 from shared.spec import ExperimentSpec
 
 REFERENCE = "#/components/schemas/{model}"
@@ -36,6 +37,33 @@ EXAMPLES = {
             "seeds": [0, 1],
         },
     },
+    "preset": {
+        "summary": "The paper's Fig 1 A at the small scale, with five seeds and without twins",
+        "value": {
+            "preset": "fig1a",
+            "scale": "mini",
+            "seeds": [0, 1, 2, 3, 4],
+            "controls": None,
+        },
+    },
+}
+
+PRESET_EXPERIMENT = {
+    "title": "PresetExperiment",
+    "type": "object",
+    "description": "A figure of the paper. All further fields are a JSON Merge Patch (RFC 7396) on"
+    " the spec of the preset, which GET /v1/presets/{name} shows: objects are merged, null removes"
+    " a field, anything else replaces it. What comes of it is an ordinary experiment.",
+    "required": ["preset", "scale"],
+    "properties": {
+        "preset": {"type": "string", "enum": list(PRESETS)},
+        "scale": {
+            "type": "string",
+            "enum": list(SCALES),
+            "description": " ".join(f"{scale}: {text}." for scale, text in ABOUT.items()),
+        },
+    },
+    "additionalProperties": True,
 }
 
 LATER_EXAMPLES = {
@@ -57,14 +85,15 @@ LATER_EXAMPLES = {
 }
 
 
-def _body(model: str, examples: dict[str, Any]) -> dict[str, Any]:
-    schema = {"$ref": REFERENCE.format(model=model)}
+def _body(examples: dict[str, Any], *models: str) -> dict[str, Any]:
+    schemas = [{"$ref": REFERENCE.format(model=model)} for model in models]
+    schema = schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
     content = {"application/json": {"schema": schema, "examples": examples}}
     return {"requestBody": {"required": True, "content": content}}
 
 
-SUBMIT_BODY = _body("ExperimentSpec", EXAMPLES)
-MEASURE_BODY = _body("LaterMeasurements", LATER_EXAMPLES)
+SUBMIT_BODY = _body(EXAMPLES, "ExperimentSpec", "PresetExperiment")
+MEASURE_BODY = _body(LATER_EXAMPLES, "LaterMeasurements")
 
 _FOLLOW = {
     operation: {"operationId": operation, "parameters": {"id": "$response.body#/id"}}
@@ -118,6 +147,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
         schema = model.model_json_schema(ref_template=REFERENCE)
         schemas |= schema.pop("$defs")
         schemas[model.__name__] = schema
+    schemas["PresetExperiment"] = PRESET_EXPERIMENT
     schemas["Problem"] = PROBLEM_SCHEMA
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)

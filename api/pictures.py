@@ -1,4 +1,4 @@
-"""A figure in the form that was asked for: data, Vega-Lite, SVG or PNG."""
+"""A figure in the form that was asked for: data, Vega-Lite, SVG, PNG or PDF."""
 
 import json
 from typing import Any, Literal
@@ -6,7 +6,7 @@ from typing import Any, Literal
 from api.renderer import CONTENT_TYPES, Renderer
 from shared.errors import HubelError
 
-Format = Literal["json", "vegalite", "svg", "png"]
+Format = Literal["json", "vegalite", "svg", "png", "pdf"]
 
 TYPES: dict[str, str] = {
     "json": "application/json",

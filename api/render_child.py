@@ -28,14 +28,13 @@ def _answer(request: dict[str, Any]) -> dict[str, str]:
 
 
 def _render(request: dict[str, Any]) -> bytes:
+    spec, scale = request["spec"], request["scale"]
     if request["format"] == "svg":
-        svg = vl_convert.vegalite_to_svg(request["spec"], allowed_base_urls=_NO_URLS)
+        svg = vl_convert.vegalite_to_svg(spec, allowed_base_urls=_NO_URLS)
         return _renumbered(str(svg)).encode()
-    return bytes(
-        vl_convert.vegalite_to_png(
-            request["spec"], scale=request["scale"], allowed_base_urls=_NO_URLS
-        )
-    )
+    if request["format"] == "pdf":
+        return bytes(vl_convert.vegalite_to_pdf(spec, allowed_base_urls=_NO_URLS))
+    return bytes(vl_convert.vegalite_to_png(spec, scale=scale, allowed_base_urls=_NO_URLS))
 
 
 def _renumbered(svg: str) -> str:

@@ -103,6 +103,20 @@ def summary_table(found: Json) -> Table:
     return table
 
 
+def presets_table(found: Json) -> Table:
+    """With the epochs that are left of each scale's after sharing."""
+    table = Table(title="Epochs to train at each scale, after sharing")
+    scales = list(dict.fromkeys(scale for one in found["presets"] for scale in one["scales"]))
+    for column in ("preset", "title"):
+        table.add_column(column)
+    for scale in scales:
+        table.add_column(plain(scale), justify="right")
+    for one in found["presets"]:
+        counts = [one["scales"][scale]["plan"]["epochs"]["shared"] for scale in scales]
+        table.add_row(plain(one["name"]), plain(one["title"]), *(f"{n:,}" for n in counts))
+    return table
+
+
 def _cell(value: Any) -> str:
     return "" if value is None else plain(value if isinstance(value, str) else json.dumps(value))
 

@@ -1,45 +1,85 @@
 """The final score of a run, its mean over seeds with an interval, and what a deficit cost."""
 
+import json
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 
-from shared.plan import RunPlan
-from shared.results import Results
+from shared.plan import Plan, RunPlan, Segment
+from shared.probe import ACCURACY
+from shared.results import Results, Row
 
 LAST_EPOCHS = 5
 INTERVAL = "95 % Student t over seeds"
+REESTIMATED = "BatchNorm statistics re-estimated"
+
+T = TypeVar("T")
 
 
 def final_score(results: Results, run: RunPlan) -> float | None:
-    """Mean test accuracy (0..1) of the run's `scored_epochs`; None until it has ended, and for a
-    measurement job, whose runs may break off anywhere.
+    """Mean test accuracy (0..1) of the run's `scored_epochs`, as `last_accuracies` has them.
 
-    NaN where one of them is.
+    None where there are none; NaN where one of them is.
+    """
+    found = last_accuracies(results, run, scored_epochs(run))
+    return None if found is None else float(np.mean(found))
+
+
+def last_accuracies(results: Results, run: RunPlan, n: int) -> list[float] | None:
+    """Test accuracies (0..1) of the run's last `n` epochs (of all, if it has fewer), in order.
+
+    Where the plan measures all of them with BatchNorm statistics re-estimated, these measurements
+    are taken, else what training recorded with running ones. None until the run has ended (and
+    all are measured), and for a measurement job, whose runs may break off anywhere.
     """
     if results.measures is not None:
         return None
-    rows = results.last_epochs(run, scored_epochs(run))
+    rows = results.last_epochs(run, n)
     if not rows:
         return None
-    return float(np.mean([float(row["test_accuracy"]) for row in rows]))
+    if not reestimated(results.plan, run, n):
+        return [float(row["test_accuracy"]) for row in rows]
+    found = {
+        one["epoch"]: float(one["values"]["accuracy"])
+        for one in results.measurements(run, {ACCURACY})
+    }
+    epochs = [row["epoch"] for row in rows]
+    return [found[epoch] for epoch in epochs] if found.keys() >= set(epochs) else None
 
 
-def scored_epochs(run: RunPlan) -> int:
-    """How many epochs at a run's end are scored: 5, but no more than the latter half of those after
-    its last window (of all, where a window lasts to the end). A short run would else be scored
-    under its deficit, or while it still learns its first steps."""
-    return max(1, min(LAST_EPOCHS, (_recovery(run) or run.epochs) // 2))
+def reestimated(plan: Plan, run: RunPlan, n: int) -> bool:
+    """Whether the accuracy at each of the run's last `n` epochs is to be measured with BatchNorm
+    statistics re-estimated."""
+    asked = {
+        epoch
+        for epoch, _, digest in run.probes
+        if plan.probes[digest]["kind"] == ACCURACY
+        and plan.probes[digest]["batchnorm_statistics"] == "reestimated"
+    }
+    return asked >= set(range(max(1, run.epochs - n + 1), run.epochs + 1))
 
 
-def score_words(runs: Iterable[RunPlan]) -> str:
+def scored_epochs(run: RunPlan, most: int = LAST_EPOCHS) -> int:
+    """How many epochs at a run's end are scored: `most`, but no more than the latter half of those
+    after its last window (of all, where a window lasts to the end). A short run would else be
+    scored under its deficit, or while it still learns its first steps."""
+    return max(1, min(most, (_recovery(run) or run.epochs) // 2))
+
+
+def score_words(runs: Iterable[RunPlan], plan: Plan | None = None) -> str:
+    """What is scored; with the plan also with which BatchNorm statistics."""
+    runs = list(runs)
     counts = sorted({scored_epochs(run) for run in runs}) or [LAST_EPOCHS]
-    if counts == [1]:
-        return "test accuracy of the last epoch"
     most = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
-    return f"mean test accuracy of the last {most} epochs"
+    words = f"mean test accuracy of the last {most} epochs"
+    if counts == [1]:
+        words = "test accuracy of the last epoch"
+    if plan and runs and all(reestimated(plan, run, scored_epochs(run)) for run in runs):
+        words += f", {REESTIMATED}"
+    return words
 
 
 def spread(values: Iterable[float]) -> dict[str, Any]:
@@ -70,35 +110,91 @@ def spread(values: Iterable[float]) -> dict[str, Any]:
 
 
 def summary(results: Results) -> dict[str, Any]:
-    """Each point of the sweep over its seeds: the final score, and the drop against no deficit."""
-    scores = _scores(results)
-    groups: dict[str, list[RunPlan]] = {}
-    for run in results.plan.runs:
-        groups.setdefault(repr((run.variant, run.point)), []).append(run)
+    """Each point of the sweep over its seeds: the final score, and the drop against no deficit. And
+    what follows from them: critical periods, sensitivity, what is left under controls."""
+    from shared import control, critical, sensitivity  # they read the scores of this file
+
+    once = _asked_once(results)
+    scores, clean = finals(once), partners(once)
     classes = results.numerics()
     return {
-        "score": score_words(results.plan.runs),
+        "score": score_words(results.plan.runs, results.plan),
         "interval": INTERVAL,
-        "points": [_point(runs, scores, results) for runs in groups.values()],
+        "points": [_point(runs, scores, clean) for runs in points(results.plan)],
+        "critical_period": critical.critical_period(once),
+        "peak_sensitivity": critical.peak_sensitivity(once),
+        "sensitivity": sensitivity.sensitivity(once),
+        "controls": control.surviving(once),
         "numerics": classes,
         "mixed_numerics": len(classes) > 1,
     }
 
 
-def _scores(results: Results) -> dict[int, float]:
+def finals(results: Results) -> dict[int, float]:
+    """Run index -> final score, of the runs that have one; NaN where a run diverged."""
     found = {run.index: final_score(results, run) for run in results.plan.runs}
     return {index: value for index, value in found.items() if value is not None}
 
 
-def _point(runs: list[RunPlan], scores: dict[int, float], results: Results) -> dict[str, Any]:
-    """`drop` = score without deficit - score with it, paired by seed: same seed, same config."""
+def drops(results: Results) -> dict[int, float]:
+    """Run index -> score without deficit - score with it (0..1), same seed and config. Of runs with
+    a deficit alone; a pair that is not finished, or of which one diverged, is left out."""
+    return _drops(finals(results), partners(results))
+
+
+def _drops(scores: dict[int, float], clean: dict[int, RunPlan]) -> dict[int, float]:
+    found = {
+        index: scores.get(other.index, math.nan) - scores.get(index, math.nan)
+        for index, other in clean.items()
+    }
+    return {index: drop for index, drop in found.items() if math.isfinite(drop)}
+
+
+def points(plan: Plan) -> list[list[RunPlan]]:
+    """The runs of each point of the sweep: its seeds."""
+    return grouped(plan.runs, lambda run: repr((run.variant, run.point)))
+
+
+def grouped(items: Iterable[T], name: Callable[[T], str]) -> list[list[T]]:
+    """Those of one name together, in the order in which they first stand."""
+    groups: dict[str, list[T]] = {}
+    for item in items:
+        groups.setdefault(name(item), []).append(item)
+    return list(groups.values())
+
+
+def curve(run: RunPlan) -> dict[str, Any]:
+    """Which variant a run is of, of which one that is a twin, and what for."""
+    base = run.variant if run.base is None else run.base
+    return {"variant": run.variant, "base": base, "control": run.control}
+
+
+def _asked_once(results: Results) -> Results:
+    """The same, with what has been read kept: several numbers are made of the same epochs."""
+    rows: dict[tuple[str, str, int], list[Row] | None] = {}
+    found: dict[tuple[str, str, str], Row | None] = {}
+
+    def trained(segment: Segment) -> list[Row] | None:
+        name = (segment.scope, segment.key, segment.start)
+        if name not in rows:
+            rows[name] = results.trained(segment)
+        return rows[name]
+
+    def measured(*name: str) -> Row | None:
+        scope, key, probe = name
+        if (scope, key, probe) not in found:
+            found[scope, key, probe] = results.measured(scope, key, probe)
+        return found[scope, key, probe]
+
+    return replace(results, trained=trained, measured=measured)
+
+
+def _point(
+    runs: list[RunPlan], scores: dict[int, float], clean: dict[int, RunPlan]
+) -> dict[str, Any]:
     there = [run for run in runs if math.isfinite(scores.get(run.index, math.nan))]
-    drops = [
-        scores[clean.index] - scores[run.index]
-        for run in there
-        if span(run) and (clean := without_deficit(results, run)) is not None
-        and math.isfinite(scores.get(clean.index, math.nan))
-    ]  # fmt: skip
+    pairs = {run.index: clean[run.index] for run in there if run.index in clean}
+    found = _drops(scores, pairs)
     return {
         "variant": runs[0].variant,
         "point": runs[0].point,
@@ -107,13 +203,16 @@ def _point(runs: list[RunPlan], scores: dict[int, float], results: Results) -> d
         "scored_epochs": scored_epochs(runs[0]),
         "seeds": [{"seed": r.seed, "run": r.index, "score": scores[r.index]} for r in there],
         **spread(scores[run.index] for run in there),
-        "drop": spread(drops) if drops else None,
+        "drop": spread(found.values()) if found else None,
     }
+
+
+# --- pairs ---
 
 
 def span(run: RunPlan) -> tuple[int, int] | None:
     """First epoch with a deficit and first epoch after the last one; None: there is none."""
-    windows = [w for w in run.windows if w["end"] > w["start"]]
+    windows = acting(run)
     if not windows:
         return None
     return min(w["start"] for w in windows), max(w["end"] for w in windows)
@@ -127,15 +226,34 @@ def without_deficit(results: Results, run: RunPlan) -> RunPlan | None:
     it stands), which is what `epochs_after_deficit` keeps equal. A run without such a partner has
     no drop.
     """
-    alike = [
+    alike = [other for other in results.plan.runs if _place(other) == _place(run)]
+    return _nearest(alike, run)
+
+
+def partners(results: Results) -> dict[int, RunPlan]:
+    """Run index -> its run `without_deficit`, of all with a deficit that have such a partner."""
+    clean = {_place(group[0]): group for group in grouped(_clean(results), _place)}
+    found = {
+        run.index: _nearest(clean.get(_place(run), []), run)
+        for run in results.plan.runs
+        if span(run)
+    }
+    return {index: other for index, other in found.items() if other is not None}
+
+
+def _clean(results: Results) -> list[RunPlan]:
+    return [run for run in results.plan.runs if span(run) is None]
+
+
+def _nearest(alike: list[RunPlan], run: RunPlan) -> RunPlan | None:
+    """Of runs at its place one that was trained as long, if it can be of its own variant."""
+    long = [
         other
-        for other in results.plan.runs
-        if other.config == run.config
-        and span(other) is None
-        and _elsewhere(other) == _elsewhere(run)
+        for other in alike
+        if span(other) is None
         and (other.epochs == run.epochs or _recovery(other) == _recovery(run))
     ]
-    return min(alike, key=lambda other: other.variant != run.variant, default=None)
+    return min(long, key=lambda other: other.variant != run.variant, default=None)
 
 
 def _recovery(run: RunPlan) -> int:
@@ -143,6 +261,21 @@ def _recovery(run: RunPlan) -> int:
     return run.epochs - max((window["end"] for window in run.windows), default=0)
 
 
-def _elsewhere(run: RunPlan) -> dict[str, Any]:
+def _place(run: RunPlan) -> str:
+    return json.dumps([run.config, elsewhere(run)], sort_keys=True)
+
+
+def elsewhere(run: RunPlan) -> dict[str, Any]:
+    """The run's place on every axis of the sweep that is not the deficit's."""
     heads = ("deficit", "deficits")
     return {path: value for path, value in run.point.items() if path.split(".")[0] not in heads}
+
+
+def stimulus(window: dict[str, Any]) -> dict[str, Any]:
+    """A window's deficit, without its place in time."""
+    return {key: value for key, value in window.items() if key not in ("start", "end", "length")}
+
+
+def acting(run: RunPlan) -> list[dict[str, Any]]:
+    """The run's windows that are not empty."""
+    return [window for window in run.windows if window["end"] > window["start"]]

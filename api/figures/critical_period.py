@@ -1,45 +1,62 @@
 """Final test accuracy over the epoch at which the deficit was removed, or at which it began."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from api.figures import curves, style
+from api.figures import clean, curves, means, style
+from api.figures import overlay as paper
 from api.figures.curves import Layout
+from api.figures.means import Look
+from api.figures.overlay import Laid
 from shared.errors import Conflict
+from shared.plan import Plan
 from shared.results import Results, Row
-from shared.score import INTERVAL, score_words, summary
+from shared.score import INTERVAL, span, summary
 
 if TYPE_CHECKING:
     import altair as alt
 
+NAME = "critical_period"
 ACCURACY = "test_accuracy_percent"
-DODGE = 5.0
-"""Pixels between the points of two curves at one epoch."""
+RATES = {"restart": "rate restarted", "constant": "rate constant"}
 
 
-def build(results: Results) -> dict[str, Any]:
-    """Rows of kind "mean" (with the interval over seeds) and of kind "seed", accuracy in %.
+def build(results: Results, overlay: Sequence[str] = ()) -> dict[str, Any]:
+    """Rows of kind "mean" (with the interval over seeds) and of kind "seed", accuracy in %. Beside
+    them "clean": the clean run while it trains; "longest": the longest deficit without a penalty;
+    "paper": the paper's curves of these ids.
 
     `epoch` is null for a run without a deficit where the axis is the window's onset.
     """
     layout = curves.layout(results.plan)
-    rows = _rows(results, layout)
+    laid = _laid(overlay, layout)
+    found = summary(results)
+    rows = _rows(found, results.plan, layout)
     if not rows:
         raise Conflict("There is nothing to draw yet: no run has finished")
     name = results.name or "Final accuracy after a temporary deficit"
-    return {"data": rows, "title": name, "vegalite": _spec(rows, layout, results, name)}
+    look = Look.of(rows)
+    rows += _beside(found, results, layout, laid)
+    words = _subtitle(rows, found, look, laid, results.plan, layout)
+    return {"data": rows, "title": name, "vegalite": _spec(rows, layout, look, laid, name, words)}
 
 
-def _rows(results: Results, layout: Layout) -> list[Row]:
+def _laid(ids: Sequence[str], layout: Layout) -> list[Laid]:
+    if ids and layout.by_onset:
+        raise paper.refused(
+            "the paper's curves of accuracy are over the epoch of removal, and this experiment's"
+            " over that of the onset: its figure sensitivity has the paper's over the onset"
+        )
+    return paper.laid(NAME, ids, layout.longest)
+
+
+def _rows(found: Row, plan: Plan, layout: Layout) -> list[Row]:
     rows: list[Row] = []
-    for point in summary(results)["points"]:
+    runs = {run.index: run for run in plan.runs}
+    for point in found["points"]:
         if not point["n"]:
             continue
-        index = point["seeds"][0]["run"]
-        where = {
-            "curve": layout.labels[index],
-            "variant": point["variant"],
-            "epoch": layout.positions[index],
-        }
+        where = curves.place(runs[point["seeds"][0]["run"]], layout)
         low, high = point["interval"] or (None, None)
         mean = {ACCURACY: _percent(point["mean"]), "low": _percent(low), "high": _percent(high)}
         rows.append({"kind": "mean", **where, **mean, "n": point["n"]})
@@ -53,125 +70,127 @@ def _percent(value: float | None) -> float | None:
     return None if value is None else 100 * value
 
 
-def _spec(rows: list[Row], layout: Layout, results: Results, name: str) -> dict[str, Any]:
-    import altair as alt  # 0.4 s: not when the API starts
+def _beside(found: Row, results: Results, layout: Layout, laid: list[Laid]) -> list[Row]:
+    """The paper's curves and the learning curve stand in the panel without a control."""
+    first = {"panel": curves.panel(None)}
+    rows = [row for one in laid for row in one.rows(ACCURACY, **first)]
+    if layout.by_onset:
+        return rows
+    rows += clean.rows(clean.accuracy(results), ACCURACY, layout.longest, **first)
+    for one in found["critical_period"]:
+        where = _place(one, results.plan, layout)
+        if where and one["longest_without_penalty"] is not None:
+            where["epoch"] = one["longest_without_penalty"]
+            rows.append({"kind": "longest", **where})
+    return rows
 
-    there = {row["curve"] for row in rows}
-    labels = [label for label in layout.curves if label in there]
-    x, y = _x(rows, layout.axis), _y(rows)
-    layers = [part for label in labels for part in _curve(label, labels, x, y)]
-    layers += [_without_deficit(label, labels, y) for label in labels if _is_apart(rows, label)]
-    chart = alt.layer(*layers, data=alt.Data(values=[])).properties(
-        width=style.WIDTH,
-        height=style.HEIGHT,
-        title=alt.TitleParams(**style.title(name, _subtitle(rows, results))),
-    )
-    return style.finished(chart, rows)
+
+def _place(one: Row, plan: Plan, layout: Layout) -> Row | None:
+    ends = [point["epoch"] for point in one["points"]]
+
+    def fits(run: Any) -> bool:
+        there = span(run)
+        return there is not None and there[0] == one["onset"] and there[1] in ends
+
+    run = curves.run_of(one, plan, layout, fits)
+    return curves.place(run, layout) if run else None
 
 
-def _subtitle(rows: list[Row], results: Results) -> list[str]:
+# --- words ---
+
+
+def _subtitle(
+    rows: list[Row], found: Row, look: Look, laid: list[Laid], plan: Plan, layout: Layout
+) -> list[str]:
     counts = {row["n"] for row in rows if row["kind"] == "mean"}
-    scored = score_words(results.plan.runs)
-    what = f"{curves.setting(results.plan)}, {curves.seeds_words(counts)}. Score: {scored}."
-    if max(counts) == 1:
-        return [what]
-    return [what, f"Large points: mean with {INTERVAL}. Small points: single seeds."]
-
-
-def _curve(label: str, labels: list[str], x: "alt.X", y: "alt.Y") -> list["alt.Chart"]:
-    """Line, bars, points and faint seeds of one curve, moved aside so that bars do not overlap."""
-    i, n = labels.index(label), len(labels)
-    aside = min(DODGE, 4 * DODGE / n) * (i - (n - 1) / 2)
-    dash = style.cycle(style.DASHES, n)[i]
-    placed = _only(label).transform_filter("isValid(datum.epoch)")
-    mean = placed.transform_filter("datum.kind == 'mean'")
-    seeds = placed.transform_filter("datum.kind == 'seed'")
-    color, shape = _look(labels)
-    return [
-        seeds.mark_point(xOffset=aside, size=26, filled=True, opacity=0.45, clip=True).encode(
-            x=x, y=y, color=color, shape=shape
-        ),
-        mean.mark_line(xOffset=aside, strokeWidth=2.2, strokeDash=dash).encode(
-            x=x, y=y, color=color
-        ),
-        mean.mark_rule(xOffset=aside, strokeWidth=1.6, clip=True).encode(
-            x=x, y="low:Q", y2="high:Q", color=color
-        ),
-        mean.mark_point(xOffset=aside, size=90, filled=True, opacity=1).encode(
-            x=x, y=y, color=color, shape=shape, tooltip=_tooltip()
-        ),
+    what = f"{curves.setting(plan)}, {curves.seeds_words(counts)}. Score: {found['score']}."
+    points = f"Large points: mean with {INTERVAL}. Small points: single seeds."
+    kinds = {row["kind"] for row in rows}
+    marks = [
+        look.words,
+        means.ONE_SEED if max(counts) == 1 else points,
+        "Triangle: longest deficit without a penalty." if "longest" in kinds else "",
+        clean.WORDS if "clean" in kinds else "",
+        paper.words(laid) if look.panels else "",
     ]
+    return [what, " ".join(filter(None, marks)), *_surviving(found["controls"], plan, layout)]
 
 
-def _without_deficit(label: str, labels: list[str], y: "alt.Y") -> "alt.Chart":
+def _surviving(found: list[Row], plan: Plan, layout: Layout) -> list[str]:
+    """Of each base at its latest removal: what is left of the loss under each control."""
+    latest: dict[tuple[str, str], Row] = {}
+    for row in found:
+        base = _base(row, plan, layout)
+        if row["epoch"] >= latest.get((row["control"], base), row)["epoch"]:
+            latest[row["control"], base] = row
+    several = len({base for _, base in latest}) > 1
+    lines = []
+    for control, rate in RATES.items():
+        told = {base: row for (of, base), row in latest.items() if of == control}
+        epochs = "/".join(dict.fromkeys(str(row["epoch"]) for row in told.values()))
+        said: dict[str, list[str]] = {}
+        for base, row in told.items():
+            said.setdefault(_share(row), []).append(base)
+        parts = [
+            f"{', '.join(bases)} {share}" if several else share for share, bases in said.items()
+        ]
+        if parts:
+            loss = f"loss at removal {epochs} that survives with the {rate} (95 % interval)"
+            lines.append(f"Share of the {loss}: {'; '.join(parts)}.")
+    return lines
+
+
+def _base(row: Row, plan: Plan, layout: Layout) -> str:
+    wanted = (row["base"], row["control"], row["point"])
+    return next(
+        layout.bases[run.index] for run in plan.runs if (run.base, run.control, run.point) == wanted
+    )
+
+
+def _share(row: Row) -> str:
+    if row["share"] is None:
+        return f"undetermined ({row['reason']})"
+    if row["interval"] is None:
+        return f"{100 * row['share']:.0f} % ({row['reason']})"
+    low, high = row["interval"]
+    return f"{100 * row['share']:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+# --- spec ---
+
+
+def _spec(
+    rows: list[Row], layout: Layout, look: Look, laid: list[Laid], name: str, words: list[str]
+) -> dict[str, Any]:
+    level = [row for row in rows if row["kind"] in ("mean", "seed", "paper")]
+    domain = means.ends(level, ACCURACY, within=(0.0, 100.0))
+    x = means.x(rows, layout.axis, means.width(look))
+    y = means.y(ACCURACY, "Final test accuracy (%)", domain)
+    layers: list[Any] = means.layers(look, x, y)
+    for i, label in enumerate(look.labels):
+        mine = [row for row in rows if row.get(look.key) == label]
+        if any(row["kind"] == "longest" for row in mine):
+            layers.append(_triangle(look, i, x, y, domain[0]))
+        if any(row["epoch"] is None for row in mine):
+            layers.append(_without_deficit(look, i, y))
+    if any(row["kind"] == "clean" for row in rows):
+        layers.insert(0, clean.layer(x, y))
+    over = paper.layer(laid, x, y, legend=not look.panels) if laid else None
+    return style.finished(means.chart(layers, over, look, name, words), rows)
+
+
+def _triangle(look: Look, i: int, x: "alt.X", y: "alt.Y", lowest: float) -> "alt.Chart":
+    """On the axis, open: of the curve's colour."""
+    mark = means.only(look.key, look.labels[i]).transform_filter("datum.kind == 'longest'")
+    mark = mark.transform_calculate(**{ACCURACY: repr(lowest)})
+    aside = means.dodge(i, len(look.labels))
+    return mark.mark_point(
+        xOffset=aside, yOffset=-6, shape="triangle-up", size=70, filled=False, strokeWidth=1.6
+    ).encode(x=x, y=y, color=means.encodings(look)[0])
+
+
+def _without_deficit(look: Look, i: int, y: "alt.Y") -> "alt.Chart":
     """A level line: on an axis of onsets, a run without a deficit has no place of its own."""
-    clean = _only(label).transform_filter("!isValid(datum.epoch) && datum.kind == 'mean'")
-    return clean.mark_rule(strokeDash=[3, 3]).encode(y=y, color=_look(labels)[0])
-
-
-def _is_apart(rows: list[Row], label: str) -> bool:
-    return any(row["curve"] == label and row["epoch"] is None for row in rows)
-
-
-def _only(label: str) -> "alt.Chart":
-    import altair as alt
-
-    return alt.Chart().transform_filter(alt.FieldEqualPredicate(field="curve", equal=label))
-
-
-def _x(rows: list[Row], title: str) -> "alt.X":
-    import altair as alt
-
-    epochs = [row["epoch"] for row in rows if row["epoch"] is not None] or [0]
-    alone = min(epochs) == max(epochs)
-    domain = [min(epochs) - alone, max(epochs) + alone]
-    scale = alt.Scale(domain=domain, nice=False, padding=22)
-    return alt.X("epoch:Q", title=title, scale=scale, axis=style.epoch_axis(*domain))
-
-
-def _y(rows: list[Row]) -> "alt.Y":
-    """As much of 0 to 100 % as the intervals need."""
-    import altair as alt
-
-    found = [row.get(key) for row in rows for key in (ACCURACY, "low", "high")]
-    values = [value for value in found if value is not None]
-    low, high = max(0.0, min(values)), min(100.0, max(values))
-    room = max(0.06 * (high - low), 0.5)
-    domain = [max(0.0, low - room), min(100.0, high + room)]
-    return alt.Y(
-        f"{ACCURACY}:Q",
-        title="Final test accuracy (%)",
-        scale=alt.Scale(domain=domain, nice=False, zero=False),
-        axis=alt.Axis(tickCount=7),
-    )
-
-
-def _look(labels: list[str]) -> tuple["alt.Color", "alt.Shape"]:
-    """A colour and a shape for each curve: neither has to be told apart alone."""
-    import altair as alt
-
-    n = len(labels)
-    legend = style.legend(None, labels) if n > 1 else None
-    return (
-        alt.Color("curve:N", legend=legend, scale=_scale(labels, style.cycle(style.COLOURS, n))),
-        alt.Shape("curve:N", legend=legend, scale=_scale(labels, style.cycle(style.SHAPES, n))),
-    )
-
-
-def _scale(labels: list[str], choices: list[Any]) -> "alt.Scale":
-    import altair as alt
-
-    return alt.Scale(domain=labels, range=choices)
-
-
-def _tooltip() -> list["alt.Tooltip"]:
-    import altair as alt
-
-    return [
-        alt.Tooltip("curve:N"),
-        alt.Tooltip("epoch:Q"),
-        alt.Tooltip(f"{ACCURACY}:Q", format=".2f", title="mean (%)"),
-        alt.Tooltip("low:Q", format=".2f"),
-        alt.Tooltip("high:Q", format=".2f"),
-        alt.Tooltip("n:Q", title="seeds"),
-    ]
+    mark = means.only(look.key, look.labels[i])
+    mark = mark.transform_filter("!isValid(datum.epoch) && datum.kind == 'mean'")
+    return mark.mark_rule(strokeDash=[3, 3]).encode(y=y, color=means.encodings(look)[0])

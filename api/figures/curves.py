@@ -1,14 +1,24 @@
 """Which curve of a figure a run lies on, and where: its label, and its window's place in time."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from shared.plan import Plan, RunPlan
-from shared.results import flat
-from shared.score import span
+from shared.results import Row, flat
+from shared.score import elsewhere, span
+from shared.sweep import TWINS
 
 WINDOW_FIELDS = ("start", "end", "length")
-MODELS = {"all_cnn": "All-CNN", "resnet18": "ResNet-18", "mlp": "MLP"}
+AS_ASKED = "as scheduled"
+"""The learning rate of a curve that is no twin, where its twins have panels of their own."""
+MODELS = {
+    "all_cnn": "All-CNN",
+    "resnet18": "ResNet-18",
+    "mlp": "MLP",
+    "depth_cnn": "depth CNN",
+    "deep_linear": "deep linear network",
+}
 
 
 @dataclass(frozen=True)
@@ -20,6 +30,8 @@ class Layout:
     """run index -> label of its curve"""
     positions: dict[int, int | None]
     """run index -> epoch on the x axis; None: no deficit, where the axis is the onset"""
+    bases: dict[int, str]
+    """run index -> label of the curve of which this one is a twin; its own where it is none"""
 
     @property
     def curves(self) -> list[str]:
@@ -27,17 +39,52 @@ class Layout:
         return list(dict.fromkeys(self.labels.values()))
 
     @property
+    def longest(self) -> int:
+        """The latest place on the x axis."""
+        return max((place for place in self.positions.values() if place is not None), default=0)
+
+    @property
     def axis(self) -> str:
         return "Deficit begins at epoch" if self.by_onset else "Deficit removed at epoch"
 
 
-def layout(plan: Plan) -> Layout:
-    by_onset = _slides(plan)
-    return Layout(
-        by_onset=by_onset,
-        labels=_labels(plan, by_onset),
-        positions={run.index: _position(run, by_onset) for run in plan.runs},
-    )
+def layout(plan: Plan, by_onset: bool | None = None) -> Layout:
+    """`by_onset`: which of the two axes; None: what the plan slides."""
+    over = _slides(plan) if by_onset is None else by_onset
+    labels, bases = _labels(plan, over)
+    positions = {run.index: _position(run, over) for run in plan.runs}
+    return Layout(by_onset=over, labels=labels, positions=positions, bases=bases)
+
+
+def panel(control: str | None) -> str:
+    """Of a figure with a panel for each control."""
+    return AS_ASKED if control is None else TWINS[control]
+
+
+def place(run: RunPlan, layout: Layout) -> Row:
+    """The fields that say where a row is drawn."""
+    return {
+        "curve": layout.labels[run.index],
+        "base": layout.bases[run.index],
+        "control": run.control,
+        "panel": panel(run.control),
+        "variant": run.variant,
+        "epoch": layout.positions[run.index],
+    }
+
+
+def run_of(
+    found: Row, plan: Plan, layout: Layout, fits: Callable[[RunPlan], bool]
+) -> RunPlan | None:
+    """A run of the curve that an analysis speaks of: of its variant, at its place on the axes that
+    are not the deficit's, and of which `fits` is true. None where such runs lie on several curves.
+    """
+    runs = [
+        run
+        for run in plan.runs
+        if run.variant == found["variant"] and elsewhere(run) == found["point"] and fits(run)
+    ]
+    return runs[0] if len({layout.labels[run.index] for run in runs}) == 1 else None
 
 
 def _position(run: RunPlan, by_onset: bool) -> int | None:
@@ -62,16 +109,22 @@ def _slides(plan: Plan) -> bool:
     )
 
 
-def _labels(plan: Plan, by_onset: bool) -> dict[int, str]:
-    """Variant, and whatever else of the sweep differs but for the window's place on the x axis."""
+def _labels(plan: Plan, by_onset: bool) -> tuple[dict[int, str], dict[int, str]]:
+    """Variant, and whatever else of the sweep differs but for the window's place on the x axis; and
+    the same with the base in place of a twin."""
     parts = {run.index: _parts(run, by_onset) for run in plan.runs}
     keys = dict.fromkeys(key for part in parts.values() for key in part)
     told = [k for k in keys if len({repr(part.get(k)) for part in parts.values()}) > 1]
     if "variant" in keys and "variant" not in told:
         told.insert(0, "variant")
-    texts = {i: [_words(k, part[k]) for k in told if k in part] for i, part in parts.items()}
     whole = deficit_words(plan)
-    return {i: ", ".join(filter(None, text)) or whole for i, text in texts.items()}
+
+    def label(part: dict[str, Any]) -> str:
+        return ", ".join(filter(None, (_words(k, part[k]) for k in told if k in part))) or whole
+
+    twins = {run.index: {"variant": run.base} for run in plan.runs if run.control}
+    bases = {index: label(part | twins.get(index, {})) for index, part in parts.items()}
+    return {index: label(part) for index, part in parts.items()}, bases
 
 
 def _parts(run: RunPlan, by_onset: bool) -> dict[str, Any]:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 LEAST_SHARE = 0.02
 """A layer that never has this share of the total is not drawn."""
-EPOCHS = "Epochs trained"
 TITLES: dict[Normalisation, str] = {
     "raw": "Trace of the layer",
     "share": "Share of the total trace",
@@ -134,22 +133,23 @@ def _layers(rows: list[Row], layers: list[str], normalisation: Normalisation) ->
 
     ends = _domain(rows, normalisation)
     y = scales.axis("trace", TITLES[normalisation], ends)
-    last = max([1, *(row["epoch"] for row in rows)])
-    axis = style.epoch_axis(0, last, Grid.of(rows).width)
-    x = alt.X("epoch:Q", title=EPOCHS, axis=axis, scale=alt.Scale(domain=[0, last], nice=False))
+    x = series.epochs(rows, Grid.of(rows).width)
     scale = alt.Scale(domain=layers, range=style.ramp(len(layers)))
     color = alt.Color("layer:N", scale=scale, legend=style.legend("layer", layers), sort=None)
     held = scales.inside(("low", "high", "trace"), ends)
     each = alt.Chart().transform_filter("datum.kind == 'layer'").encode(x=x, color=color)
     band = each.transform_filter("isValid(datum.low)").transform_calculate(**held)
     lines = each.transform_calculate(trace=held["trace"])
-    windows = alt.Chart().transform_filter("datum.kind == 'window'")
-    windows = windows.mark_rect(color=style.GREY, opacity=0.12)
     return [
-        windows.encode(x=alt.X("start:Q", title=EPOCHS), x2="end:Q"),
+        panels.window_marks(),
         band.mark_area(opacity=0.15).encode(
             y=alt.Y("low:Q", scale=scales.scale(ends)), y2="high:Q"
         ),
         lines.mark_line(strokeWidth=1.8).encode(y=y),
-        lines.mark_point(size=18, filled=True, opacity=1).encode(y=y, tooltip=TOOLTIP),
+        lines.mark_point(size=_dots(rows), filled=True, opacity=1).encode(y=y, tooltip=TOOLTIP),
     ]
+
+
+def _dots(rows: list[Row]) -> int:
+    """Points that touch each other would hide which line is whose."""
+    return 18 if len({row["epoch"] for row in rows}) <= 15 else 5

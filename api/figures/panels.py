@@ -4,7 +4,7 @@ out."""
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from api.figures import style
+from api.figures import series, style
 from api.figures.curves import Layout
 from shared.plan import RunPlan
 from shared.results import Row
@@ -40,8 +40,11 @@ class Panels:
         return LINE.join(filter(None, [", ".join(parts), measured]))
 
     def _window(self, run: RunPlan) -> str:
-        if span(run) is None:
+        there = span(run)
+        if there is None:
             return "no deficit"
+        if there[1] >= run.epochs and not self.layout.by_onset:
+            return f"deficit to the end ({run.epochs})"
         done = "begins" if self.layout.by_onset else "removed"
         return f"deficit {done} at {self.layout.positions[run.index]}"
 
@@ -53,6 +56,15 @@ def window_rows(run: RunPlan, panel: str) -> list[Row]:
         for window in run.windows
         if window["end"] > window["start"]
     ]
+
+
+def window_marks() -> "alt.Chart":
+    """Grey behind the epochs under a deficit, from `window_rows`."""
+    import altair as alt
+
+    windows = alt.Chart().transform_filter("datum.kind == 'window'")
+    windows = windows.mark_rect(color=style.GREY, opacity=0.12)
+    return windows.encode(x=alt.X("start:Q", title=series.EPOCHS), x2="end:Q")
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """What tells the measurements of one line of a figure from those of another: images and method."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from api.figures import style
 from shared import traces
 from shared.errors import Conflict
 from shared.plan import RunPlan
@@ -12,8 +13,12 @@ from shared.results import Results, Row
 from shared.rows import words
 from shared.traces import METHOD, Normalisation
 
+if TYPE_CHECKING:
+    import altair as alt
+
 EMPIRICAL = "empirical"
 VARIATIONAL = "variational"
+EPOCHS = "Epochs trained"
 OF_SIGNS = ("norms", "square_root")
 """Options of one estimator: where they are null, the estimator's name says so."""
 
@@ -57,6 +62,17 @@ def fisher_series(results: Results) -> Series:
     return of_probes(drawn, results)
 
 
+def nothing(results: Results, kind: str, asked: str) -> Conflict:
+    """Why a figure of this kind of probe is empty; `asked` is what a spec calls it."""
+    probes = results.plan.probes.values()
+    if results.plan.runs and not any(probe["kind"] == kind for probe in probes):
+        return Conflict(
+            f"There is nothing to draw yet: this experiment measures no '{asked}'. POST it to"
+            f" /v1/experiments/{results.measures or results.experiment}/measurements"
+        )
+    return Conflict(f"There is nothing to draw yet: no '{asked}' have been measured")
+
+
 def fisher_probes(results: Results) -> Iterator[Probe]:
     """Each once, of those that some run is to be measured with."""
     asked = dict.fromkeys(digest for run in results.plan.runs for _, _, digest in run.probes)
@@ -92,6 +108,15 @@ def method_words(results: Results) -> str:
     if len(drawn) < len(probes):
         text += " Measurements of the true labels (empirical) are left out."
     return text
+
+
+def epochs(rows: Sequence[Row], width: int) -> "alt.X":
+    """From the initial state to the last epoch measured, without room beyond."""
+    import altair as alt
+
+    last = max([1, *(row["epoch"] for row in rows)])
+    scale = alt.Scale(domain=[0, last], nice=False)
+    return alt.X("epoch:Q", title=EPOCHS, axis=style.epoch_axis(0, last, width), scale=scale)
 
 
 def _count(probe: Probe) -> str:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 FONT = "Arial, Helvetica, Liberation Sans, sans-serif"
 INK, GREY = "#222222", "#6b6b6b"
+FAINT = "#8f8f8f"
+"""What is drawn for orientation alone."""
 WIDTH, HEIGHT = 640, 400
 
 # Okabe & Ito 2008, without yellow (too pale for a line on white); black last.
@@ -18,6 +20,8 @@ COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 SHAPES = ["circle", "square", "triangle-up", "diamond", "cross"]
 SHAPES += ["triangle-down", "triangle-right", "triangle-left"]
 DASHES = [[1, 0], [7, 3], [2, 2], [8, 3, 2, 3], [12, 4]]
+# A curve and its twins: as asked, restarted, constant.
+CONTROLS = [[1, 0], [8, 4], [2, 3]]
 
 
 def cycle(choices: Sequence[Any], n: int) -> list[Any]:
@@ -93,9 +97,12 @@ def finished(chart: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """As Vega-Lite, in the common look. The rows come last: altair would look at each several
     times."""
     spec: dict[str, Any] = chart.configure(**CONFIG).to_dict()
+    spec["config"]["legend"]["layout"] = STACKED
     return spec | {"data": {"values": rows}}
 
 
+STACKED = {"bottom": {"direction": "vertical", "anchor": "start"}}
+"""One legend below another. Vega knows it and altair does not."""
 CONFIG: dict[str, Any] = {
     "background": "white",
     "padding": 10,

@@ -1,12 +1,17 @@
-"""What there is to choose from, told by the spec's own classes."""
+"""What there is to choose from, told by the spec's own classes; the paper's figures as presets."""
 
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from api.dependencies import Json
+from api.errors import responses
+from shared.errors import NotFound
+from shared.faults import unknown
 from shared.measurements import Fisher
+from shared.presets import ABOUT, PRESETS, SCALES, Preset, Scale, preview
+from shared.presets import spec as preset_spec
 from shared.spec import Deficit, Model, Training
 
 router = APIRouter(prefix="/v1", tags=["catalog"])
@@ -47,6 +52,55 @@ async def estimators() -> Json:
         "estimators": [{"name": name, "description": _about(name, names, text)} for name in names],
         "parameters": [p for p in _described(Fisher)["parameters"] if p["name"] != "estimator"],
     }
+
+
+@router.get("/presets", operation_id="list_presets")
+def presets() -> Json:
+    """Figures of the paper, ready to POST: what each reproduces and costs, at every scale.
+
+    Plans count as if nothing were stored. The first call in a process makes them.
+    """
+    listed = [
+        {
+            **_preset(name, preset),
+            "scales": {
+                scale: {"about": ABOUT[scale], "plan": preview.of(name, preset, scale)["plan"]}
+                for scale in SCALES
+            },
+        }
+        for name, preset in PRESETS.items()
+    ]
+    return {"presets": listed}
+
+
+@router.get("/presets/{name}", operation_id="show_preset", responses=responses(404))
+def preset(name: str, scale: Annotated[Scale, Query()] = "paper") -> Json:
+    """One preset whole: its spec, where each setting comes from, what the paper shows, what stays
+    open and which field switches it."""
+    if name not in PRESETS:
+        raise NotFound(unknown("preset", name[:80], list(PRESETS)))
+    found = PRESETS[name]
+    at_mini = found.at_mini if scale == "mini" else {}
+    return {
+        **_preset(name, found),
+        "scale": scale,
+        "about": ABOUT[scale],
+        "shape": found.shape,
+        "control": found.control,
+        "spec": preset_spec(name, found, scale),
+        "sources": {**found.sources, **{path: f"mini: {text}" for path, text in at_mini.items()}},
+        "open_questions": [{"path": p, "question": q} for p, q in found.questions.items()],
+        **preview.of(name, found, scale),
+    }
+
+
+def _preset(name: str, found: Preset) -> Json:
+    figures = [
+        {"name": drawing.figure, "options": drawing.options, "overlay": list(drawing.overlay)}
+        for drawing in found.figures
+    ]
+    about = {"name": name, "title": found.title, "reproduces": found.reproduces}
+    return {**about, "figures": figures}
 
 
 def _members(union: Any) -> list[type[BaseModel]]:

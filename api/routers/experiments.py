@@ -28,8 +28,8 @@ router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
 State = Literal["preparing", "queued", "running", "succeeded", "failed", "cancelled"]
 POLL_SECONDS = 2
 PARTS = (
-    "spec", "runs", "metrics", "fisher", "second_order", "summary", "checkpoints", "measurements",
-    "cancel",
+    "spec", "runs", "metrics", "fisher", "second_order", "summary", "analysis", "checkpoints",
+    "measurements", "cancel",
 )  # fmt: skip
 
 
@@ -49,11 +49,14 @@ def submit(
         bool, Query(description="Answer 200 with the plan; store and queue nothing.")
     ] = False,
 ) -> Response:
-    """Accept an experiment. With the same Idempotency-Key and body: the first one again."""
-    spec = bodies.read(ExperimentSpec, request.headers.get("content-type", ""), raw)
-    if dry_run:
-        return JSONResponse(_dry_run(service, spec))
-    experiment, is_new = service.accept(spec, idempotency_key=idempotency_key)
+    """Accept an experiment: a spec, or a preset with what is to be other in it.
+
+    With the same Idempotency-Key and body: the first one again.
+    """
+    with bodies.experiment(request.headers.get("content-type", ""), raw) as spec:
+        if dry_run:
+            return JSONResponse(_dry_run(service, spec))
+        experiment, is_new = service.accept(spec, idempotency_key=idempotency_key)
     headers = {"Location": address(experiment.id), "Retry-After": str(POLL_SECONDS)}
     if not is_new:
         headers["Idempotent-Replayed"] = "true"

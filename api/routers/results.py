@@ -17,10 +17,12 @@ from api.dependencies import (
     ServiceIn,
 )
 from api.errors import responses
-from api.figures import FIGURES, NORMALISED
+from api.figures import FIGURES, NORMALISED, OVERLAID
 from api.service import Experiment
 from shared import numbers, rows, score
+from shared.choices import choices
 from shared.errors import Fault, Invalid, NotFound
+from shared.paper_curves import CURVES
 from shared.plan import RunPlan
 from shared.results import METRICS, Results
 from shared.traces import Normalisation
@@ -30,6 +32,10 @@ router = APIRouter(prefix="/v1", tags=["results"])
 Metrics = Annotated[
     list[str] | None, Query(alias="metric", max_length=20, description="These only; repeat it.")
 ]
+OVERLAY = (
+    "Of critical_period, sensitivity and relative_accuracy: the paper's curves to lay over it, by"
+    f" id, repeated or with commas: {', '.join(id for id, one in CURVES.items() if one.fits)}."
+)
 Moment = Annotated[str | None, Query(max_length=40, description="RFC 3339, or ms since 1970.")]
 
 
@@ -137,8 +143,11 @@ def _position(token: str | None, filters: Json) -> rows.Position | None:
     "/experiments/{id}/summary", operation_id="experiment_summary", responses=responses(404)
 )
 def summary(id: ExperimentId, results: ResultsIn) -> Json:
-    """Final accuracy of each point of the sweep: mean over seeds with its 95 % interval."""
-    return {"id": id, "name": results.name, **score.summary(results)}
+    """Final accuracy of each point of the sweep: mean over seeds with its 95 % interval; what a
+    deficit cost, what of that survives the controls; and what was chosen where the paper is
+    silent."""
+    chosen = choices(results.plan)
+    return {"id": id, "name": results.name, **score.summary(results), "choices": chosen}
 
 
 @router.get(
@@ -155,24 +164,36 @@ def figure(
         Normalisation | None,
         Query(description="Of the figures of layers: as for /fisher, raw without it."),
     ] = None,
+    overlay: Annotated[
+        list[str] | None,
+        Query(max_length=20, description=OVERLAY),
+    ] = None,
     format: Annotated[
         pictures.Format | None, Query(description="Without it, what Accept prefers.")
     ] = None,
 ) -> Response:
-    """A figure as its data, as Vega-Lite, or drawn: critical_period, fisher_trace, fisher_layers,
-    second_order. 409 while there is nothing to draw."""
+    """A figure as its data, as Vega-Lite, or drawn as SVG, PNG or PDF: critical_period,
+    sensitivity, relative_accuracy, fisher_trace, fisher_sensitivity, fisher_layers, plasticity,
+    filters, gradients, second_order. 409 while there is nothing to draw."""
     if name not in FIGURES:
         raise NotFound(f"There is no figure {name[:80]!r}: there are {', '.join(FIGURES)}")
     chosen = format or pictures.accepted(request.headers.get("accept", "*/*"))
-    made = FIGURES[name](results, **_options(name, normalisation))
+    made = FIGURES[name](results, **_options(name, normalisation, overlay))
     headers = {"Vary": "Accept", "Content-Security-Policy": pictures.POLICY}
     return Response(pictures.render(made, chosen, renderer), 200, headers, pictures.TYPES[chosen])
 
 
-def _options(name: str, normalisation: Normalisation | None) -> dict[str, str]:
-    if normalisation is None:
-        return {}
-    if name not in NORMALISED:
-        message = f"the figure {name} has no 'normalisation': {', '.join(NORMALISED)} has"
-        raise Invalid(message, [Fault("normalisation", "unknown-parameter", message)])
-    return {"normalisation": normalisation}
+def _options(
+    name: str, normalisation: Normalisation | None, overlay: list[str] | None
+) -> dict[str, str | list[str]]:
+    """Of the options that were given, those that the figure has; Invalid for any other."""
+    ids = [id.strip() for part in overlay or [] for id in part.split(",") if id.strip()]
+    given = {"normalisation": (normalisation, NORMALISED), "overlay": (ids, OVERLAID)}
+    options: dict[str, str | list[str]] = {}
+    for option, (value, figures) in given.items():
+        if value and name not in figures:
+            message = f"the figure {name} has no '{option}': of {', '.join(figures)}"
+            raise Invalid(message, [Fault(option, "unknown-parameter", message)])
+        if value:
+            options[option] = value
+    return options

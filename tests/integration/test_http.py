@@ -16,6 +16,8 @@ from click.testing import CliRunner
 from serving import serving
 
 from api import cli
+from worker.deficits import DEFICITS
+from worker.regularisers import REGULARISERS
 
 pytestmark = pytest.mark.services
 
@@ -110,8 +112,10 @@ def test_an_experiment_from_its_post_to_its_figures(lab: Any, http: httpx.Client
     flat = http.get(f"{path}/fisher", params={"shape": "rows"}).json()
     assert sum(row["layer"] == "total" for row in flat) == len(traces)
 
-    points = http.get(f"{path}/summary").json()["points"]
-    assert [point["n"] for point in points] == [2, 2]
+    summary = http.get(f"{path}/summary").json()
+    assert [point["n"] for point in summary["points"]] == [2, 2]
+    chosen = {choice["path"]: choice["chosen"] for choice in summary["choices"]}
+    assert chosen["training.optimizer.momentum"] == [0.9]
 
     for name in ("critical_period", "fisher_trace", "fisher_layers"):
         figure = http.get(f"{path}/figures/{name}")
@@ -123,7 +127,9 @@ def test_an_experiment_from_its_post_to_its_figures(lab: Any, http: httpx.Client
         png = http.get(f"{path}/figures/{name}", headers={"Accept": "image/png,*/*;q=0.1"})
         assert png.content.startswith(b"\x89PNG")
     pdf = http.get(f"{path}/figures/critical_period", headers={"Accept": "application/pdf"})
-    assert pdf.status_code == 406
+    assert pdf.content.startswith(b"%PDF")
+    other = http.get(f"{path}/figures/critical_period", headers={"Accept": "text/html"})
+    assert other.status_code == 406
 
     kept = http.get(f"{path}/checkpoints", params={"page_size": 200}).json()["checkpoints"]
     assert {run for one in kept for run in one["runs"]} == {0, 1, 2, 3}
@@ -389,11 +395,13 @@ def test_an_upload_that_is_refused_early_is_still_answered(http: httpx.Client) -
 
 def test_the_catalog_is_told_by_the_spec(http: httpx.Client) -> None:
     models = http.get("/v1/models").json()["models"]
-    assert [model["name"] for model in models] == ["all_cnn", "resnet18", "mlp"]
-    [width] = models[0]["parameters"]
+    assert [model["name"] for model in models] == [
+        "all_cnn", "resnet18", "mlp", "depth_cnn", "deep_linear"
+    ]  # fmt: skip
+    width = models[0]["parameters"][0]
     assert (width["default"], width["exclusiveMinimum"], width["maximum"]) == (1.0, 0, 8)
     deficits = http.get("/v1/deficits").json()["deficits"]
-    assert "blur" in [deficit["name"] for deficit in deficits]
+    assert {deficit["name"] for deficit in deficits} == DEFICITS.keys() | REGULARISERS.keys()
     assert all(deficit["description"] for deficit in deficits)
     found = http.get("/v1/estimators").json()
     names = [estimator["name"] for estimator in found["estimators"]]

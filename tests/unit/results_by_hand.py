@@ -135,3 +135,30 @@ TABLE = {
     for end in (0, 4, 5)
     for seed in (0, 1, 2)
 }
+
+
+def blurred(start, end):
+    return {"name": "blur", "start": start, "end": end, "resolution": 8}
+
+
+def experiment_of(*lives, configs=()):
+    """Results of runs given one by one, as {"accuracies": test accuracy of each epoch} with what
+    else a `RunPlan` has, `measured` ({(epoch, probe name): measurement}) and `ended` (True)."""
+    segments, runs, epochs, probes, found = [], [], {}, {}, {}
+    for i, life in enumerate(lives):
+        more = dict(life)
+        accuracies, ended = more.pop("accuracies"), more.pop("ended", True)
+        asked = []
+        for (epoch, name), one in more.pop("measured", {}).items():
+            asked.append((epoch, f"k{i}.{epoch}", name))
+            if one is not None:  # None: still to be measured; the probe stands elsewhere
+                probes[name] = one["probe"]
+                found["", f"k{i}.{epoch}", name] = one
+        last = len(accuracies)
+        segments.append(segment(f"s{i}", 0, last, config=more.get("config", 0)))
+        runs.append(run_plan(i, [i], last, probes=asked, **more))
+        if ended:
+            epochs[f"s{i}"] = [
+                epoch_row(e + 1, test_accuracy=value) for e, value in enumerate(accuracies)
+            ]
+    return results_of(plan_of(segments, runs, probes, configs), epochs, found)

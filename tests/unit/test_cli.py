@@ -101,6 +101,55 @@ def test_submit_sends_the_bytes_as_they_are_and_prints_the_id(play: Play) -> Non
     assert asked == [("POST", "/v1/experiments", text.encode())]
 
 
+def test_submit_names_a_preset_and_what_is_to_be_other_in_it(play: Play) -> None:
+    settings = (
+        "seeds=[0,1]", "sweep.deficit.end=[0,4]", "training.batch_size=32", "fisher=null",
+        "training.schedule.name=constant", "variants.two.model.n=2", "name=a=b",
+    )  # fmt: skip
+    options = [word for setting in settings for word in ("--set", setting)]
+    arguments = ["submit", "--preset", "fig1a", "--scale", "mini", *options]
+    result, asked = play([(202, status("queued"))], *arguments)
+    assert (result.exit_code, result.stdout) == (0, ID + "\n")
+    assert json.loads(asked[0][2]) == {
+        "preset": "fig1a",
+        "scale": "mini",
+        "seeds": [0, 1],
+        "sweep": {"deficit.end": [0, 4]},
+        "training": {"batch_size": 32, "schedule": {"name": "constant"}},
+        "fisher": None,
+        "variants": {"two": {"model.n": 2}},
+        "name": "a=b",
+    }
+
+
+def test_a_preset_can_be_planned_first(play: Play) -> None:
+    answer = {"plan": PLAN, "certain": True, "spec": {}}
+    result, asked = play([(200, answer)], "submit", "--preset", "fig1a", "--dry-run")
+    assert asked == [("POST", "/v1/experiments?dry_run=true", b'{"preset": "fig1a"}')]
+    assert "6 after sharing" in result.stdout
+
+
+def listed(name: str, shared: int) -> dict[str, Any]:
+    plan = PLAN | {"epochs": {"alone": 9999, "shared": shared}}
+    return {"name": name, "title": f"title of {name}", "scales": {"mini": {"plan": plan}}}
+
+
+def test_presets_are_listed_with_what_they_cost(play: Play) -> None:
+    answer = {"presets": [listed("fig1a", 2376), listed("fig1c", 12)]}
+    result, asked = play([(200, answer)], "presets")
+    assert asked[0][1] == "/v1/presets"
+    assert all(text in result.stdout for text in ("title of fig1a", "2,376", "fig1c", "mini"))
+    as_json, _ = play([(200, answer)], "presets", "--json")
+    assert answer == json.loads(as_json.stdout)
+
+
+def test_one_preset_is_shown_whole(play: Play) -> None:
+    answer = {"name": "fig1a", "spec": {"seeds": [0]}, "plan": {}}
+    result, asked = play([(200, answer)], "presets", "fig1a", "--scale", "mini")
+    assert asked[0][1] == "/v1/presets/fig1a?scale=mini"
+    assert answer == json.loads(result.stdout)
+
+
 def test_a_dry_run_says_what_there_would_be_to_do(play: Play, tmp_path: Path) -> None:
     file = tmp_path / "spec.json"
     file.write_text("{}")
@@ -190,7 +239,7 @@ def test_an_address_that_is_none_is_wrong_usage(url: str) -> None:
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b"\xff", b"null"])
 @pytest.mark.parametrize(
     "arguments",
-    [["list"], ["status", ID], ["watch", ID], ["results", ID], ["cancel", ID],
+    [["list"], ["status", ID], ["watch", ID], ["results", ID], ["cancel", ID], ["presets"],
      ["submit", "-"], ["submit", "-", "--dry-run"]],
     ids=" ".join,
 )  # fmt: skip
@@ -208,7 +257,11 @@ def test_an_answer_from_some_other_server_exits_3(
     [["status", "../../x"], ["figure", ID, "x/y", "-o", "a.svg"], ["figure", ID, "x", "-o", "a"],
      ["submit", "/no/such/file"], ["results", ID, "--format", "xml"], ["nonsense"],
      ["submit", "-", "--key", "\xe9"], ["submit", "-", "--key", "a\nb"],
-     ["submit", "-", "--key", ""], ["list", "--name", "\udcff"]],
+     ["submit", "-", "--key", ""], ["list", "--name", "\udcff"], ["submit"],
+     ["submit", "-", "--preset", "fig1a"], ["submit", "-", "--set", "a=1"],
+     ["submit", "-", "--scale", "mini"], ["submit", "--preset", "fig1a", "--set", "a"],
+     ["submit", "--preset", "fig1a", "--set", "a..b=1"], ["presets", "../x"],
+     ["submit", "--preset", "fig1a", "--set", "a=1", "--set", "a.b=1"]],
 )  # fmt: skip
 def test_wrong_usage_exits_2_without_asking(play: Play, arguments: list[str]) -> None:
     result, asked = play([(200, {})], *arguments)
@@ -274,6 +327,9 @@ def test_a_figure_is_saved_in_the_form_that_its_name_says(play: Play, tmp_path: 
     assert result.exit_code == 0
     assert target.read_bytes() == b"<svg/>"
     assert asked[0][1] == f"/v1/experiments/{ID}/figures/fisher_trace?format=svg"
+    drawn = ["figure", ID, "critical_period", "-o", str(tmp_path / "a.pdf")]
+    _, asked = play([(200, b"%PDF")], *drawn, "--overlay", "fig1a", "--overlay", "fig1a_clean")
+    assert asked[0][1].endswith("?format=pdf&overlay=fig1a&overlay=fig1a_clean")
 
 
 def test_list_asks_for_pages_until_it_has_enough(play: Play) -> None:

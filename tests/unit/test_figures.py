@@ -352,6 +352,9 @@ def picture_cases():
     yield "removal", "critical_period", removal()
     yield "one seed", "critical_period", removal(seeds=(0,))
     yield "sliding", "critical_period", sliding
+    yield "sliding", "sensitivity", sliding
+    yield "removal", "relative_accuracy", removal()
+    yield "one seed", "relative_accuracy", removal(seeds=(0,))
     yield "removal", "fisher_trace", removal()
     yield "decades and zero", "fisher_trace", diverged
     yield "one seed", "fisher_trace", removal(seeds=(0,))
@@ -365,6 +368,11 @@ def picture_cases():
     yield "one seed", "second_order", removal(seeds=(0,))
 
 
+DRAWN = ("critical_period", "sensitivity", "relative_accuracy", "fisher_trace", "fisher_layers",
+         "second_order")  # fmt: skip
+"""Those of which `removal` has what they need."""
+LEFT_OUT = {"sensitivity": "clean"}
+"""The runs without a window are what its drops are taken from."""
 CASES = [
     pytest.param(name, results, id=f"{name}-{what}") for what, name, results in picture_cases()
 ]
@@ -379,9 +387,11 @@ def test_a_figure_is_self_contained_and_is_drawn(renderer, name, results):
     svg = renderer.render(spec, "svg").decode()
     assert svg.startswith("<svg")
     assert "NaN" not in svg
-    for label in curves.layout(results.plan).curves:
+    drawn = [label for label in curves.layout(results.plan).curves if label != LEFT_OUT.get(name)]
+    for label in drawn if len(drawn) > 1 else []:
         assert label in svg
     assert renderer.render(spec, "png").startswith(b"\x89PNG\r\n")
+    assert renderer.render(spec, "pdf").startswith(b"%PDF-")
 
 
 def test_names_from_users_are_drawn_as_text(renderer):
@@ -390,8 +400,8 @@ def test_names_from_users_are_drawn_as_text(renderer):
     for run in results.plan.runs:
         run.variant = f"{evil}{run.variant}"
     named = type(results)(results.plan, results.experiment, results.trained, results.measured, evil)
-    for build in FIGURES.values():
-        svg = renderer.render(build(named)["vegalite"], "svg").decode()
+    for name in DRAWN:
+        svg = renderer.render(FIGURES[name](named)["vegalite"], "svg").decode()
         assert "<script" not in svg
         assert "&lt;script" in svg
 

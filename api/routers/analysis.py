@@ -1,0 +1,33 @@
+"""What follows from an experiment's measurements: phases of learning, fits, plasticity."""
+
+from fastapi import APIRouter
+
+from api.dependencies import ExperimentId, Json, MeasuredIn
+from api.errors import responses
+from shared import numbers
+from shared.fits import fisher_fit
+from shared.phases import phases
+from shared.plasticity import plasticity
+from shared.score import INTERVAL
+
+router = APIRouter(prefix="/v1", tags=["results"])
+
+
+@router.get(
+    "/experiments/{id}/analysis", operation_id="experiment_analysis", responses=responses(404)
+)
+def analysis(id: ExperimentId, results: MeasuredIn) -> Json:
+    """Of the Fisher traces measured so far, by point of the sweep and way of measuring.
+
+    `phases`: where the trace peaks and has fallen to half, where accuracy reaches its plateau.
+    `fits`: the trace of the clean runs against the sensitivity to a window, F = a exp(c S) + b.
+    `plasticity`: how far the layers' shares of the trace move between the deficit's removal and the
+    end. What is not determined is null; `reason` says why. Critical periods, sensitivity and
+    controls, which need no measurement, are in the summary.
+    """
+    found = {
+        "phases": phases(results),
+        "fits": fisher_fit(results),
+        "plasticity": plasticity(results),
+    }
+    return {"id": id, "name": results.name, **numbers.shown(found), "intervals": INTERVAL}
