@@ -40,7 +40,7 @@ def ways(results: Results) -> Ways:
     methods = {traces.method(probe) for probe in probes.values()}
     told = [name for i, name in enumerate(METHOD) if len({method[i] for method in methods}) > 1]
     return Ways(
-        by_images=any(_measures_twice(run, probes) for run in results.plan.runs),
+        by_images=measures_twice(results, probes),
         told=tuple(name for name in told if name not in ALWAYS),
         images=stimuli.pop() if len(stimuli) == 1 else "current",
     )
@@ -80,11 +80,13 @@ def _probes(results: Results) -> dict[str, Probe]:
     return {digest: probe for digest, probe in probes.items() if _is_fisher(probe)}
 
 
-def _measures_twice(run: RunPlan, probes: dict[str, Probe]) -> bool:
-    """Whether one method is used on several stimuli at one epoch."""
-    seen: dict[tuple[int, Any], str] = {}
-    return any(
-        seen.setdefault((epoch, traces.method(probes[digest])), digest) != digest
-        for epoch, _, digest in run.probes
-        if digest in probes
-    )
+def measures_twice(results: Results, probes: dict[str, Probe]) -> bool:
+    """Whether at one epoch of some run one of these methods is used on several stimuli."""
+    for run in results.plan.runs:
+        seen: dict[tuple[int, Any], str] = {}
+        for epoch, _, digest in run.probes:
+            if digest in probes:
+                name = (epoch, traces.method(probes[digest]))
+                if seen.setdefault(name, digest) != digest:
+                    return True
+    return False

@@ -1,13 +1,12 @@
 """Trace of the Fisher information over training, one line for each point of the sweep and each way
 of measuring."""
 
-import math
 from typing import TYPE_CHECKING, Any
 
-from api.figures import bands, curves, scales, series, style
+from api.figures import accuracy_panel, bands, curves, phase_marks, scales, series, style
 from api.figures.curves import Layout
 from api.figures.series import Series
-from shared import phases, traces, ways
+from shared import traces, ways
 from shared.errors import Conflict
 from shared.plan import RunPlan
 from shared.results import Results, Row
@@ -16,7 +15,6 @@ from shared.score import INTERVAL
 if TYPE_CHECKING:
     import altair as alt
 
-ACCURACY = "test_accuracy_percent"
 TOOLTIP = ["curve:N", "window:N", "series:N", "epoch:Q", "trace:Q", "low:Q", "high:Q", "n:Q"]
 
 
@@ -38,8 +36,8 @@ def build(results: Results) -> dict[str, Any]:
         raise Conflict("There is nothing to draw yet: no Fisher trace has been measured")
     if scales.is_log(scales.domain(rows)):
         rows = _rows(results, layout, told, logarithmic=True)
-    accuracies = _accuracies(results, layout)
-    rows = [row | _accuracy_at(row, accuracies) for row in rows]
+    accuracies = accuracy_panel.of_runs(results, layout)
+    rows = [row | accuracy_panel.at_epoch(row, accuracies) for row in rows]
     name = results.name or "Fisher information during training"
     spec = _spec(rows, list(accuracies.values()), layout, results, name)
     return {"data": rows, "title": name, "vegalite": spec}
@@ -51,19 +49,20 @@ def build(results: Results) -> dict[str, Any]:
 def _rows(results: Results, layout: Layout, told: Series, logarithmic: bool) -> list[Row]:
     lines: dict[tuple[Any, ...], list[Row]] = {}
     facts: dict[tuple[Any, ...], Row] = {}
-    marks, of = _phases(results), ways.ways(results)
+    marks, of = phase_marks.found(results), ways.ways(results)
     for run in results.plan.runs:
         for probe, found in series.fisher_rows(results, run):
             if found["trace"] is None:
                 continue
             images, method = told.images(probe), traces.method(probe)
-            place = layout.labels[run.index], layout.positions[run.index]
-            group = (*place, repr(run.point), run.variant, images, method, found["epoch"])
+            where = accuracy_panel.place(run, layout)
+            place = where["curve"], where["window"], _point(run)
+            group = (*place, images, method, found["epoch"])
             lines.setdefault(group, []).append(found)
             shown: Row = {"kind": "trace", "images": images, "series": told.label(probe)}
             shown |= {field: probe.get(field) for field in ("split", "estimator")}
             shown |= marks.get((_point(run), of.label(probe)), {})
-            facts.setdefault(group, _place(run, *place) | shown | {"epoch": found["epoch"]})
+            facts.setdefault(group, where | shown | {"epoch": found["epoch"]})
     return [facts[group] | _mean(found, logarithmic) for group, found in lines.items()]
 
 
@@ -71,67 +70,10 @@ def _point(run: RunPlan) -> str:
     return repr((run.variant, run.point))
 
 
-def _place(run: RunPlan, curve: str, position: int | None) -> Row:
-    return {
-        "curve": curve,
-        "variant": run.variant,
-        "window": "none" if position is None else str(position),
-        "window_epoch": position,
-    }
-
-
 def _mean(found: list[Row], logarithmic: bool) -> Row:
     values = [row["trace"] for row in found]
     band = bands.band(values, found[0]["standard_error"], logarithmic)
     return {"trace": band.pop("mean")} | band
-
-
-def _phases(results: Results) -> dict[tuple[str, str], Row]:
-    """(point, way of measuring) -> where its phases lie."""
-    found = {}
-    for one in phases.phases(results):
-        seen = one["peaked"] == one["n"]
-        peak: Row = (seen and one["peak_epoch"]) or {"mean": None, "interval": None}
-        low, high = peak["interval"] or (None, None)
-        found[repr((one["variant"], one["point"])), one["series"]] = {
-            "peak_epoch": peak["mean"],
-            "peak_low": None if low is None else max(0.0, low),
-            "peak_high": high,
-            "peak_trace": one["peak_trace"]["mean"] if peak["mean"] is not None else None,
-            "plateau_epoch": (one["plateau_epoch"] or {"mean": None})["mean"],
-        }
-    return found
-
-
-Accuracies = dict[tuple[str, str, int], Row]
-"""By curve, window and epoch."""
-
-
-def _accuracies(results: Results, layout: Layout) -> Accuracies:
-    values: dict[tuple[str, str, int], list[float]] = {}
-    facts: Accuracies = {}
-    for run in results.plan.runs:
-        place = _place(run, layout.labels[run.index], layout.positions[run.index])
-        for row in results.epochs(run):
-            accuracy = 100 * float(row["test_accuracy"])
-            if math.isfinite(accuracy):
-                group = (place["curve"], place["window"], row["epoch"])
-                values.setdefault(group, []).append(accuracy)
-                facts.setdefault(group, {"kind": "accuracy", **place, "epoch": row["epoch"]})
-    return {group: facts[group] | _accuracy(found) for group, found in values.items()}
-
-
-def _accuracy(values: list[float]) -> Row:
-    band = bands.band(values, None, logarithmic=False)
-    return {ACCURACY: band["mean"], "low": band["low"], "high": band["high"], "n": band["n"]}
-
-
-def _accuracy_at(row: Row, accuracies: Accuracies) -> Row:
-    def at(epoch: float | None) -> float | None:
-        place = row["curve"], row["window"], -1 if epoch is None else round(epoch)
-        return accuracies.get(place, {}).get(ACCURACY)
-
-    return {ACCURACY: at(row["epoch"]), "plateau_accuracy": at(row.get("plateau_epoch"))}
 
 
 # --- the picture ---
@@ -154,7 +96,7 @@ def _spec(
     upper = x.title(None) if known else x
     parts = [(_layers(rows, look, upper), style.HEIGHT if not faceted else 300)]
     if known:
-        parts.append((_accuracy_layers(known, look, x), 130))
+        parts.append((accuracy_panel.layers(known, look, x), accuracy_panel.HEIGHT))
     data = alt.Data(values=[])
     charts = [
         alt.layer(*marks, data=data).properties(width=width, height=height)
@@ -227,81 +169,15 @@ def _layers(rows: list[Row], look: "alt.Color | None", x: "alt.X") -> list["alt.
     lines = lines.transform_calculate(trace=held["trace"])
     alone = len({(row["curve"], row["window"], row["series"]) for row in rows}) == 1
     return [
-        *(_phase_marks(x) if alone else []),
+        *(phase_marks.names(x) if alone else []),
         _window_marks(look or alt.value(style.GREY), x, y, ends[0]),
         band.mark_area(opacity=0.12, clip=True).encode(
             y=alt.Y("low:Q", scale=scales.scale(ends)), y2="high:Q"
         ),
         lines.mark_line(strokeWidth=2).encode(y=y, strokeDash=_dash(rows)),
         lines.mark_point(size=24, filled=True, opacity=1).encode(y=y, tooltip=TOOLTIP),
-        *_peak_marks(color, x, y, ends),
+        *phase_marks.peaks(color, x, y, ends),
     ]
-
-
-def _accuracy_layers(rows: list[Row], look: "alt.Color | None", x: "alt.X") -> list["alt.Chart"]:
-    import altair as alt
-
-    means = [row[ACCURACY] for row in rows]
-    ends = [max(0.0, min(means) - 2), min(100.0, max(means) + 2)]
-    scale = alt.Scale(domain=ends, nice=False, zero=False)
-    y = alt.Y(f"{ACCURACY}:Q", title="Accuracy (%)", scale=scale, axis=alt.Axis(tickCount=4))
-    color = look or alt.value(style.INK)
-    each = alt.Chart().transform_filter("datum.kind == 'accuracy'")
-    each = each.encode(x=x, color=color, detail=["curve:N", "window:N"])
-    band = each.transform_filter("isValid(datum.low)")
-    band = band.transform_calculate(**scales.inside(("low", "high"), ends))
-    ticks = _once("plateau_epoch", "plateau_accuracy").encode(
-        x=_at(x, "plateau_epoch"), y=_at(y, "plateau_accuracy"), color=color
-    )
-    return [
-        band.mark_area(opacity=0.12).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q"),
-        each.mark_line(strokeWidth=1.5).encode(y=y),
-        ticks.mark_tick(orient="vertical", size=18, thickness=2),
-    ]
-
-
-def _once(*fields: str) -> "alt.Chart":
-    """What is the same in all rows of a line, once."""
-    import altair as alt
-
-    lines = alt.Chart().transform_filter("datum.kind == 'trace'")
-    lines = lines.transform_filter(f"isValid(datum.{fields[0]})")
-    return lines.transform_aggregate(groupby=["curve", "window", "series", *fields])
-
-
-def _phase_marks(x: "alt.X") -> list["alt.Chart"]:
-    """Grey up to the peak, and above it the names of the two phases."""
-    import altair as alt
-
-    peak = _once("peak_epoch").transform_calculate(zero="0")
-    names = peak.encode(x=_at(x, "peak_epoch"), y=alt.value(-7))
-    text: dict[str, Any] = {"color": style.GREY, "fontSize": 12}
-    return [
-        peak.mark_rect(color=style.GREY, opacity=0.1).encode(x=_at(x, "zero"), x2="peak_epoch:Q"),
-        names.mark_text(text="\u2190 memorisation", align="right", dx=-6, **text),
-        names.mark_text(text="forgetting \u2192", align="left", dx=6, **text),
-    ]
-
-
-def _peak_marks(color: "alt.Color", x: "alt.X", y: "alt.Y", ends: list[float]) -> list["alt.Chart"]:
-    """A diamond at the peak, and how far its epoch varies over seeds."""
-    fields = ("peak_epoch", "peak_low", "peak_high", "peak_trace")
-    peaks = _once(*fields).transform_calculate(**scales.inside(("peak_trace",), ends))
-    peaks = peaks.encode(y=_at(y, "peak_trace"), color=color)
-    bars = peaks.transform_filter("isValid(datum.peak_low)")
-    return [
-        bars.mark_rule(strokeWidth=1.6, clip=True).encode(x=_at(x, "peak_low"), x2="peak_high:Q"),
-        peaks.mark_point(shape="diamond", size=80, fill="white", opacity=1, strokeWidth=1.8).encode(
-            x=_at(x, "peak_epoch")
-        ),
-    ]
-
-
-def _at(channel: Any, field: str) -> Any:
-    """The same scale and axis for another field."""
-    moved = channel.copy()
-    moved.shorthand = f"{field}:Q"
-    return moved
 
 
 def _window_marks(
@@ -314,7 +190,7 @@ def _window_marks(
     windows = windows.transform_aggregate(groupby=["curve", "window", "window_epoch"])
     windows = windows.transform_calculate(trace=repr(lowest))
     mark = windows.mark_point(shape="triangle-up", size=90, filled=True, opacity=1, clip=False)
-    return mark.encode(x=_at(x, "window_epoch"), y=y, color=color)
+    return mark.encode(x=phase_marks.at(x, "window_epoch"), y=y, color=color)
 
 
 def _look(windows: list[str], panels: list[str], layout: Layout) -> "alt.Color | None":

@@ -5,18 +5,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from api.figures import style
-from shared import traces
+from shared import traces, ways
 from shared.errors import Conflict
 from shared.plan import RunPlan
 from shared.probe import FISHER, Probe
 from shared.results import Results, Row
 from shared.rows import words
 from shared.traces import METHOD, Normalisation
+from shared.ways import EMPIRICAL
 
 if TYPE_CHECKING:
     import altair as alt
 
-EMPIRICAL = "empirical"
 VARIATIONAL = "variational"
 EPOCHS = "Epochs trained"
 OF_SIGNS = ("norms", "square_root")
@@ -84,7 +84,8 @@ def fisher_probes(results: Results) -> Iterator[Probe]:
 
 def of_probes(probes: list[Probe], results: Results) -> Series:
     told = [field for field in METHOD if _differs(field, probes)]
-    return Series(tuple(told), _by_images(probes, results))
+    known = {digest: p for digest, p in results.plan.probes.items() if p in probes}
+    return Series(tuple(told), ways.measures_twice(results, known))
 
 
 def fisher_rows(
@@ -128,19 +129,6 @@ def _count(probe: Probe) -> str:
 def _differs(field: str, probes: Iterable[Probe]) -> bool:
     values = {probe.get(field) for probe in probes}
     return len(values - {None} if field in (*OF_SIGNS, "max_samples") else values) > 1
-
-
-def _by_images(probes: list[Probe], results: Results) -> bool:
-    """Whether at one epoch of some run one method is used on several stimuli."""
-    digests = {d: p for d, p in results.plan.probes.items() if p in probes}
-    for run in results.plan.runs:
-        seen: dict[tuple[int, Any], str] = {}
-        for epoch, _, digest in run.probes:
-            if digest in digests:
-                name = (epoch, traces.method(digests[digest]))
-                if seen.setdefault(name, digest) != digest:
-                    return True
-    return False
 
 
 def field_words(field: str, value: Any) -> str:
