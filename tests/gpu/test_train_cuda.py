@@ -2,8 +2,12 @@
 
 import pytest
 import torch
+from networks import EVERY as NETWORKS
+from networks import named
+from test_deficits import EVERY as DEFICITS
+from test_deficits import entry
+from test_train import BLUR, TIMELINE, arrays, config, ignore, run
 
-from tests.unit.test_train import BLUR, NOISE, TIMELINE, arrays, config, ignore, run
 from worker.train import Trainer
 
 pytestmark = [
@@ -12,9 +16,9 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("model", ["all_cnn", "resnet18", "mlp"])
-def test_a_resumed_run_equals_the_run_trained_alone_on_cuda(model):
-    settings = config(model=model)
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_a_resumed_run_equals_the_run_trained_alone_on_cuda(network):
+    settings = config() | {"model": named(width=0.1, **network)}
     alone = Trainer(settings, arrays(), "cuda")
     metrics = run(alone, range(4))
     first, second = (Trainer(settings, arrays(), "cuda") for _ in range(2))
@@ -30,7 +34,9 @@ def test_the_initial_state_is_that_of_the_cpu():
     assert cpu.checkpoint() == cuda.checkpoint()
 
 
-@pytest.mark.parametrize("stimulus", [[], BLUR, NOISE, TIMELINE[1]])
+@pytest.mark.parametrize(
+    "stimulus", [[], BLUR, TIMELINE[1], *([entry(fields)] for fields in DEFICITS)], ids=str
+)
 def test_the_same_images_are_shown_as_on_the_cpu(stimulus):
     cpu, cuda = (Trainer(config(), arrays(), device) for device in ("cpu", "cuda"))
     expected, labels = cpu.show("train", torch.arange(70), stimulus, 3)

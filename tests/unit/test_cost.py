@@ -1,9 +1,9 @@
 import pytest
 import torch
+from networks import EVERY, named
 from torch import nn
 
 from shared import cost
-from tests.unit.test_models import EVERY, named
 from worker.models import build
 
 

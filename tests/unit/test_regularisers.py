@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from pydantic import TypeAdapter
+from test_train import ADAM, BLUR, SGD, arrays, config, ignore
 
 from shared import spec
 from shared.arrays import Arrays
-from tests.unit.test_train import ADAM, BLUR, SGD, arrays, config, ignore
 from worker.models import build
 from worker.regularisers import REGULARISERS, Settings, settings_of
 from worker.train import Trainer
