@@ -25,7 +25,7 @@ from deploy.local import LocalError, LocalMode
 Json = dict[str, Any]
 
 ENDED = ("succeeded", "failed", "cancelled")
-POLL_SECONDS = 2.0
+POLL_SECONDS = 5.0
 FORMATS = ("png", "svg")
 PARTS = ("summary", "analysis")
 NOTHING_YET = {409: "nothing to draw", 404: "not there", 422: "refused"}
