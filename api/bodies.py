@@ -60,7 +60,9 @@ def experiment(content_type: str, raw: bytes) -> Iterator[ExperimentSpec]:
     if not isinstance(value, dict) or "preset" not in value:
         yield _validated(ExperimentSpec, value, raw)
         return
-    whole = merged(_preset(value), {k: v for k, v in value.items() if k not in _PRESET_FIELDS})
+    patch = {k: v for k, v in value.items() if k not in _PRESET_FIELDS}
+    _check_variants(patch)
+    whole = merged(_preset(value), patch)
     try:
         yield _validated(ExperimentSpec, whole, json.dumps(whole).encode())
     except Invalid as error:
@@ -82,6 +84,24 @@ def merged(target: Any, patch: Any) -> Any:
         else:
             out[name] = merged(out.get(name), value)
     return out
+
+
+def _check_variants(patch: dict[str, Any]) -> None:
+    """What a variant sets may be null, and a patch cannot say that: it would vanish silently."""
+    variants = patch.get("variants")
+    faults = [
+        Fault(
+            pointer(("variants", name, path)),
+            "null-removes",
+            f"'{path}' of the variant '{name}' is null, which removes a field from a preset instead"
+            " of setting it: submit the preset's whole spec, from GET /v1/presets/NAME, with it",
+        )
+        for name, setting in (variants.items() if isinstance(variants, dict) else ())
+        for path, value in (setting.items() if isinstance(setting, dict) else ())
+        if value is None
+    ]
+    if faults:
+        raise Invalid(faults[0].message, faults)
 
 
 def _preset(body: dict[str, Any]) -> dict[str, Any]:

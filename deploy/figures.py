@@ -170,15 +170,16 @@ def _write(http: httpx.Client, one: Asked, folder: Path) -> None:
     _keep(folder / "preset.json", one.preset)
     _keep(folder / "status.json", one.status | {"seconds": one.seconds})
     for part in PARTS:
-        answer = http.get(f"{one.path}/{part}")
-        if _there(answer, part, one):
+        answer = _got(http, f"{one.path}/{part}", {}, part, one)
+        if answer is not None:
             _keep(folder / f"{part}.json", answer.json())
     if (folder / "summary.json").exists():
         one.summary = json.loads((folder / "summary.json").read_text())
     for name, figure, options in _drawings(one.preset):
         for format in FORMATS:
-            answer = http.get(f"{one.path}/figures/{figure}", params=options | {"format": format})
-            if _there(answer, f"{name}.{format}", one):
+            path, asked = f"{one.path}/figures/{figure}", options | {"format": format}
+            answer = _got(http, path, asked, f"{name}.{format}", one)
+            if answer is not None:
                 (folder / f"{name}.{format}").write_bytes(answer.content)
 
 
@@ -192,13 +193,20 @@ def _drawings(preset: Json) -> Iterator[tuple[str, str, Json]]:
             yield f"{name}-overlay", drawing["name"], options
 
 
-def _there(answer: httpx.Response, name: str, one: Asked) -> bool:
+def _got(
+    http: httpx.Client, path: str, options: Json, name: str, one: Asked
+) -> httpx.Response | None:
+    """None where it cannot be had, which is written down: the others go on."""
+    try:
+        answer = http.get(path, params=options)
+    except httpx.HTTPError as error:
+        one.missing.append(f"{name}: {type(error).__name__} {error}")
+        return None
     if answer.status_code == 200:
-        return True
-    if answer.status_code not in NOTHING_YET:
-        answer.raise_for_status()
-    one.missing.append(f"{name}: {NOTHING_YET[answer.status_code]} ({answer.json()['detail']})")
-    return False
+        return answer
+    what = NOTHING_YET.get(answer.status_code, f"status {answer.status_code}")
+    one.missing.append(f"{name}: {what} ({answer.text[:300]})")
+    return None
 
 
 def _keep(path: Path, value: Json) -> None:
@@ -223,7 +231,7 @@ def table(asked: list[Asked]) -> Table:
 
 
 def numbers(summary: Json) -> str:
-    """Of each curve the clean accuracy and the largest loss against it, where it is known."""
+    """Of each curve the largest loss against its clean runs, where it is known."""
     lost: dict[str | None, Json] = {}
     for point in summary["points"]:
         worst = lost.get(point["variant"])
@@ -238,8 +246,7 @@ def _loss(point: Json) -> Any:
 
 def _words(variant: str | None, point: Json) -> str:
     where = ", ".join(json.dumps(value) for value in point["point"].values())
-    clean = 100 * (point["mean"] + _loss(point))
-    said = f"{clean:.1f} %, less {100 * _loss(point):.1f} at {where}"
+    said = f"less {100 * _loss(point):.1f} points at {where}"
     return said if variant is None else f"{variant}: {said}"
 
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from shared.plan import Plan, RunPlan
+from shared.plan import RunPlan
 from shared.results import Results
-from shared.schedule import learning_rate
 from shared.score import drops, points, span, spread
 
 FIELLER = "95 % Fieller (1954) over seeds, paired"
@@ -29,7 +28,7 @@ def surviving(results: Results) -> list[dict[str, Any]]:
     found = drops(results)
     runs = {_name(run.variant, run.point, run.seed): run for run in results.plan.runs}
     twins = [group for group in points(results.plan) if group[0].control and span(group[0])]
-    return [_point(results.plan, group, runs, found) for group in twins]
+    return [_point(group, runs, found) for group in twins]
 
 
 def fieller(numerator: Sequence[float], denominator: Sequence[float]) -> list[float] | None:
@@ -66,7 +65,7 @@ def _name(variant: str | None, point: dict[str, Any], seed: int) -> str:
 
 
 def _point(
-    plan: Plan, twins: list[RunPlan], runs: dict[str, RunPlan], found: dict[int, float]
+    twins: list[RunPlan], runs: dict[str, RunPlan], found: dict[int, float]
 ) -> dict[str, Any]:
     pairs = [(runs.get(_name(twin.base, twin.point, twin.seed)), twin) for twin in twins]
     losses = [
@@ -76,8 +75,8 @@ def _point(
     ]
     of_base, of_twin = [base for base, _ in losses], [twin for _, twin in losses]
     share, interval, why = _share(of_base, of_twin)
-    same = all(base is not None and _is_same(plan, base, twin) for base, twin in pairs)
-    is_own = "the learning rate of this curve is constant: it is its own control" if same else None
+    same = all(base is not None and base.segments == twin.segments for base, twin in pairs)
+    is_own = "the control changes nothing here: the twin is the same training" if same else None
     there = span(twins[0])
     return {
         "base": twins[0].base,
@@ -109,11 +108,3 @@ def _share(
     share = float(np.mean(of_twin) / np.mean(losses))
     interval = fieller(of_twin, losses)
     return share, interval, "one seed: no interval" if len(losses) == 1 else None
-
-
-def _is_same(plan: Plan, base: RunPlan, twin: RunPlan) -> bool:
-    """Whether the control changes nothing: the same config, whose learning rate never changes."""
-    if base.config != twin.config:
-        return False
-    config = plan.configs[base.config]
-    return learning_rate(config, 1) == learning_rate(config, 0)

@@ -82,9 +82,14 @@ def fisher_fit(results: Results) -> list[dict[str, Any]]:
     pairs = zip(single(results.plan), sensitivity(results), strict=True)
     sweeps = grouped(pairs, lambda pair: _sweep_name(pair[0][0], pair[1]["length"]))
     found = []
+    by_way = {
+        way: {index: known[run.index].get(way, []) for index, run in clean.items()}
+        for way in labels
+    }
     for sweep in sweeps:
-        for way in labels:
-            traces = {index: known[run.index].get(way, []) for index, run in clean.items()}
+        if len(sweep) < 2:
+            continue
+        for way, traces in by_way.items():
             points = [_point(point, traces) for _, point in sweep]
             if sum(point["n"] > 0 for point in points) > 1:
                 found.append(_fit(sweep[0][0][0], sweep[0][1]["length"], way, points))

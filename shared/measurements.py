@@ -192,8 +192,9 @@ class Scoring(Part):
 
     batchnorm_statistics: Literal["running", "reestimated"] = Field(
         "running",
-        description="running: as training left them. reestimated: on a copy, one pass over training"
-        " images as the network was last shown them, before each scored evaluation.",
+        description="running: as training left them. reestimated: on a copy, before each scored"
+        " evaluation, one pass over training images as the network was last shown them (over all of"
+        " them also after `partial_data`).",
     )
     samples: Annotated[int, Field(ge=2, le=10_000_000, strict=True)] | None = Field(
         None, description="Training images of that pass, the same ones each time; null: all."

@@ -75,7 +75,10 @@ def asked_epochs(every: int | None, epochs: list[int], total: int) -> list[int]:
 def current(stretches: list[Stretch], epoch: int) -> Stimulus:
     """What a network with `epoch` epochs behind it was last shown (at 0: is about to be shown)."""
     shown = max(epoch - 1, 0)
-    stimulus = next(s.stimulus for s in stretches if s.start <= shown < s.end)
+    return _of_images(next(s.stimulus for s in stretches if s.start <= shown < s.end))
+
+
+def _of_images(stimulus: Stimulus) -> Stimulus:
     return [entry for entry in stimulus if entry["name"] not in NOT_OF_IMAGES]
 
 
@@ -133,12 +136,24 @@ def _scoring(
 
 
 def _stimuli(part: Probed, run: RunSpec, stretches: list[Stretch], epoch: int) -> list[Stimulus]:
-    deficits: Stimulus = []
-    for window in run.windows:
-        if window.changes_images and window.stimulus() not in deficits:
-            deficits.append(window.stimulus())
-    choices = {"current": current(stretches, epoch), "clean": [], "deficit": deficits}
-    return [choices[images] for images in part.images]
+    choices: dict[str, list[Stimulus]] = {
+        "current": [current(stretches, epoch)],
+        "clean": [[]],
+        "deficit": _deficits(run, stretches),
+    }
+    return [stimulus for images in part.images for stimulus in choices[images]]
+
+
+def _deficits(run: RunSpec, stretches: list[Stretch]) -> list[Stimulus]:
+    """What the run is shown at some time that is not clean; and of a window that is empty, its
+    deficit, so that a clean run is measured as its siblings are. Without any: clean."""
+    shown = [_of_images(stretch.stimulus) for stretch in stretches]
+    shown += [[w.stimulus()] for w in run.windows if w.changes_images and not w.epochs]
+    found: list[Stimulus] = []
+    for stimulus in shown:
+        if stimulus and stimulus not in found:
+            found.append(stimulus)
+    return found or [[]]
 
 
 def _there(run: RunSpec, facts: Facts) -> dict[str, int]:

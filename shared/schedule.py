@@ -60,7 +60,8 @@ def timeline(run: RunSpec) -> list[Stretch]:
     """The run's epochs as stretches, in order and without gaps."""
     total = run.total_epochs
     windows = [w for w in run.windows if w.epochs]
-    rates = _restarts(run, run.training.learning_rate_restart)
+    steady = run.training.schedule.name == "constant"  # where nothing can start again
+    rates = set() if steady else _restarts(run, run.training.learning_rate_restart)
     optimizers = _restarts(run, run.training.optimizer_restart)
     edges = (
         {0, total}
@@ -84,8 +85,7 @@ def timeline(run: RunSpec) -> list[Stretch]:
 def _restarts(run: RunSpec, when: str) -> set[int]:
     if when == "never":
         return set()
-    ends = {w.epochs.stop for w in run.windows if w.epochs}
-    return {e for e in ends if 0 < e < run.total_epochs}
+    return {e for e in run.removals if 0 < e < run.total_epochs}
 
 
 def learning_rate(config: Config, epochs_since_restart: int) -> float:

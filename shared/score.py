@@ -11,6 +11,7 @@ import numpy as np
 from shared.plan import Plan, RunPlan, Segment
 from shared.probe import ACCURACY
 from shared.results import Results, Row
+from shared.spec import REGULARISERS
 
 LAST_EPOCHS = 5
 INTERVAL = "95 % Student t over seeds"
@@ -246,23 +247,37 @@ def _clean(results: Results) -> list[RunPlan]:
 
 
 def _nearest(alike: list[RunPlan], run: RunPlan) -> RunPlan | None:
-    """Of runs at its place one that was trained as long, if it can be of its own variant."""
+    """Of runs at its place one that was trained as long; of several, first of its own variant,
+    then with its empty window where the run's begins, then of the most alike length."""
     long = [
         other
         for other in alike
         if span(other) is None
         and (other.epochs == run.epochs or _recovery(other) == _recovery(run))
     ]
-    return min(long, key=lambda other: other.variant != run.variant, default=None)
+
+    def unlike(other: RunPlan) -> tuple[bool, int, int, int]:
+        away = abs(_onset(other, run) - _onset(run, run))
+        return other.variant != run.variant, away, abs(other.epochs - run.epochs), other.epochs
+
+    return min(long, key=unlike, default=None)
+
+
+def _onset(run: RunPlan, other: RunPlan) -> int:
+    """Where its first window begins, an empty one too; without any, where the other's does."""
+    windows = deficits(run) or deficits(other)
+    return min((int(window["start"]) for window in windows), default=0)
 
 
 def _recovery(run: RunPlan) -> int:
     """Epochs after the last window."""
-    return run.epochs - max((window["end"] for window in run.windows), default=0)
+    return run.epochs - max((window["end"] for window in deficits(run)), default=0)
 
 
 def _place(run: RunPlan) -> str:
-    return json.dumps([run.config, elsewhere(run)], sort_keys=True)
+    own = deficits(run)
+    setting = [w for w in run.windows if w not in own and w["end"] > w["start"]]
+    return json.dumps([run.config, elsewhere(run), setting], sort_keys=True)
 
 
 def elsewhere(run: RunPlan) -> dict[str, Any]:
@@ -276,6 +291,12 @@ def stimulus(window: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in window.items() if key not in ("start", "end", "length")}
 
 
+def deficits(run: RunPlan) -> list[dict[str, Any]]:
+    """The run's windows, without those on a regulariser where there are others: beside a deficit
+    these belong to the setting."""
+    return [w for w in run.windows if w["name"] not in REGULARISERS] or run.windows
+
+
 def acting(run: RunPlan) -> list[dict[str, Any]]:
-    """The run's windows that are not empty."""
-    return [window for window in run.windows if window["end"] > window["start"]]
+    """The run's deficits that are not empty."""
+    return [window for window in deficits(run) if window["end"] > window["start"]]

@@ -54,6 +54,8 @@ class Window(Part):
 
     changes_images: ClassVar[bool] = True
     """False: it changes how an epoch is trained and not what an image or its label is."""
+    regularises: ClassVar[bool] = False
+    """True: beside a deficit it is part of the setting, and its end is no removal."""
 
     def stimulus(self) -> dict[str, Any]:
         """The deficit without its window: what one epoch shows, as it enters the key."""
@@ -156,6 +158,7 @@ class WeightDecay(Window):
     """The regulariser's window (Golatkar et al. 2019): another weight decay in these epochs."""
 
     changes_images = False
+    regularises = True
     name: Literal["weight_decay"]
     value: float = Field(0.0, ge=0, le=1, description="In place of the optimiser's; 0: off.")
 
@@ -164,6 +167,7 @@ class AugmentationWindow(Window):
     """The regulariser's window (Golatkar et al. 2019): another augmentation in these epochs."""
 
     changes_images = False
+    regularises = True
     name: Literal["augmentation"]
     shift: int = Field(0, ge=0, le=64, description="Random shift of up to this many pixels.")
     horizontal_flip: bool = False
@@ -184,12 +188,12 @@ AnyWindow = (
     | AugmentationWindow
 )
 Deficit = Annotated[AnyWindow, Field(discriminator="name")]
-NOT_OF_IMAGES = frozenset(
-    get_args(kind.model_fields["name"].annotation)[0]
-    for kind in get_args(AnyWindow)
-    if not kind.changes_images
-)
+WINDOWS: dict[str, type[Window]] = {
+    get_args(kind.model_fields["name"].annotation)[0]: kind for kind in get_args(AnyWindow)
+}
+NOT_OF_IMAGES = frozenset(name for name, kind in WINDOWS.items() if not kind.changes_images)
 """Names of the windows that change neither images nor labels."""
+REGULARISERS = frozenset(name for name, kind in WINDOWS.items() if kind.regularises)
 
 # --- the network ---------------------------------------------------------------------------
 
@@ -203,7 +207,9 @@ class AllCNN(Part):
     name: Literal["all_cnn"]
     width: Width = 1.0
     blocks: Literal[9, 8] = Field(
-        9, description="8: one 192-channel block fewer, and no BatchNorm on the 1x1 convolutions."
+        9,
+        description="8: one 192-channel block fewer, and no BatchNorm on the 1x1 convolutions but"
+        " for what `head` asks for.",
     )
     head: Literal["plain", "batchnorm_relu"] = Field(
         "plain", description="What follows the last convolution, before the mean over pixels."
@@ -343,6 +349,12 @@ class RunSpec(Part):
     @property
     def windows(self) -> list[AnyWindow]:
         return [self.deficit] if self.deficit is not None else self.deficits
+
+    @property
+    def removals(self) -> set[int]:
+        """Epochs at which a deficit ends: of regularisers only where there is nothing else."""
+        deficits = [w for w in self.windows if not w.regularises] or self.windows
+        return {w.epochs.stop for w in deficits if w.epochs}
 
     @property
     def total_epochs(self) -> int:

@@ -99,7 +99,9 @@ def _twins(spec: ExperimentSpec) -> dict[str, dict[str, Any]]:
 
 
 def _unnamed(spec: ExperimentSpec) -> str:
-    return "annealed" if spec.training.schedule.name == "exponential" else "as scheduled"
+    training = spec.training
+    falls = training.schedule.name == "exponential" and training.learning_rate_restart == "never"
+    return "annealed" if falls else "as scheduled"
 
 
 def _check_names_differ(curves: list[Curve]) -> None:
@@ -136,7 +138,8 @@ def _run(given: dict[str, Any], curve: Curve, values: Mapping[str, Any]) -> RunS
     pointers = dict.fromkeys(curve.twin, "/controls")
     pointers |= {path: pointer(("variants", curve.base or "", path)) for path in curve.setting}
     pointers |= {path: pointer(("sweep", path)) for path in values}
-    for path, value in {**curve.setting, **curve.twin, **values}.items():
+    # One after the other, the twin's last: nothing may undo what it controls for.
+    for path, value in [*curve.setting.items(), *values.items(), *curve.twin.items()]:
         try:
             _set(raw, DEFAULTS, path.split("."), copy.deepcopy(value))
         except LookupError as error:
@@ -240,7 +243,10 @@ def _check_points_differ(points: Sequence[Point]) -> None:
         if other is not point:
             places = f"{_place(None, other.values)} and {_place(None, point.values)}"
             message = f"two points of the sweep are the same run: {places}"
-            raise Invalid(message, [Fault("/sweep", "repeated", message)])
+            if point.control:
+                message += f", in the twin '{point.variant}', which sets the rate itself"
+            where = "/controls" if point.control else "/sweep"
+            raise Invalid(message, [Fault(where, "repeated", message)])
 
 
 def _meaning(run: RunSpec) -> bytes:

@@ -3,9 +3,10 @@
 The kitten's own stimulus: what a class is lies in fine stripes alone. Both periods are shorter
 than the 8 pixels that 4 samples on 16 can hold, so blur down to 4x4 removes nearly all that tells
 the classes apart (nearest mean spectrum: 99.9 % right on sharp images, 27 % on blurred ones,
-through aliasing, where chance is 12.5 %), while vertical flip only swaps the two diagonal
-orientations. Mean brightness, contrast and position (random phase) say nothing about the class.
-In phase, the classes are 8 fixed patterns under noise, which a linear network can tell apart too.
+through aliasing, where chance is 12.5 %), while vertical flip, in random phase, only swaps the two
+diagonal orientations. Mean brightness, contrast and position (random phase) say nothing about the
+class. In phase, the classes are 8 fixed patterns under noise, which a linear network can tell apart
+too.
 """
 
 import numpy as np

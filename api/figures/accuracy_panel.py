@@ -15,20 +15,20 @@ ACCURACY = "test_accuracy_percent"
 HEIGHT = 130
 """Of the panel, in pixels."""
 
-Accuracies = dict[tuple[str, str, int], Row]
-"""By curve, window and epoch."""
+Accuracies = dict[tuple[str, int], Row]
+"""By point of the sweep and epoch."""
 
 
 def of_runs(results: Results, layout: Layout) -> Accuracies:
     """Means over seeds, in percent, with intervals; diverged epochs are left out."""
-    values: dict[tuple[str, str, int], list[float]] = {}
+    values: dict[tuple[str, int], list[float]] = {}
     facts: Accuracies = {}
     for run in results.plan.runs:
         where = place(run, layout)
         for row in results.epochs(run):
             accuracy = 100 * float(row["test_accuracy"])
             if math.isfinite(accuracy):
-                group = (where["curve"], where["window"], row["epoch"])
+                group = (where["point"], row["epoch"])
                 values.setdefault(group, []).append(accuracy)
                 facts.setdefault(group, {"kind": "accuracy", **where, "epoch": row["epoch"]})
     return {group: facts[group] | _mean(found) for group, found in values.items()}
@@ -43,7 +43,7 @@ def at_epoch(row: Row, accuracies: Accuracies) -> Row:
     """The accuracy of a row of the trace, and that at its plateau."""
 
     def at(epoch: float | None) -> float | None:
-        place = row["curve"], row["window"], -1 if epoch is None else round(epoch)
+        place = row["point"], -1 if epoch is None else round(epoch)
         return accuracies.get(place, {}).get(ACCURACY)
 
     return {ACCURACY: at(row["epoch"]), "plateau_accuracy": at(row.get("plateau_epoch"))}
@@ -53,6 +53,7 @@ def place(run: RunPlan, layout: Layout) -> Row:
     """Which line a run belongs to."""
     position = layout.positions[run.index]
     return {
+        "point": repr((run.variant, run.point)),
         "curve": layout.labels[run.index],
         "variant": run.variant,
         "window": "none" if position is None else str(position),
@@ -70,7 +71,7 @@ def layers(rows: list[Row], look: "alt.Color | None", x: "alt.X") -> list["alt.C
     y = alt.Y(f"{ACCURACY}:Q", title="Accuracy (%)", scale=scale, axis=alt.Axis(tickCount=4))
     color = look or alt.value(style.INK)
     each = alt.Chart().transform_filter("datum.kind == 'accuracy'")
-    each = each.encode(x=x, color=color, detail=["curve:N", "window:N"])
+    each = each.encode(x=x, color=color, detail=["point:N"])
     band = each.transform_filter("isValid(datum.low)")
     band = band.transform_calculate(**scales.inside(("low", "high"), ends))
     ticks = phase_marks.once("plateau_epoch", "plateau_accuracy").encode(

@@ -9,6 +9,7 @@ from shared.score import spread
 
 OVER_SEEDS = "95 % Student t over seeds"
 OF_LOGARITHM = "geometric mean, 95 % Student t over seeds of the logarithm"
+LARGEST = math.log(1e300)
 OVER_IMAGES = "95 % normal, from the standard error over images"
 
 
@@ -33,7 +34,7 @@ def band(values: Sequence[float], error: float | None, logarithmic: bool) -> Row
 
 def _geometric(values: Sequence[float]) -> Row:
     over = spread(math.log(value) for value in values)
-    mean, low, high = (math.exp(value) for value in (over["mean"], *over["interval"]))
+    mean, low, high = (math.exp(min(value, LARGEST)) for value in (over["mean"], *over["interval"]))
     return {"mean": mean, "low": low, "high": high, "n": over["n"], "interval": OF_LOGARITHM}
 
 

@@ -35,10 +35,11 @@ def build(results: Results, overlay: Sequence[str] = ()) -> dict[str, Any]:
     if not rows:
         raise Conflict("There is nothing to draw yet: no run has finished")
     name = results.name or "Final accuracy after a temporary deficit"
-    look = Look.of(rows)
-    rows += _beside(found, results, layout, laid)
-    words = _subtitle(rows, found, look, laid, results.plan, layout)
-    return {"data": rows, "title": name, "vegalite": _spec(rows, layout, look, laid, name, words)}
+    drawn, more = means.some(rows)
+    look, beside = Look.of(drawn), _beside(found, results, layout, laid)
+    words = _subtitle(drawn + beside, found, look, laid, results.plan, layout) + more
+    spec = _spec(drawn + beside, layout, look, laid, name, words)
+    return {"data": rows + beside, "title": name, "vegalite": spec}
 
 
 def _laid(ids: Sequence[str], layout: Layout) -> list[Laid]:
@@ -47,7 +48,7 @@ def _laid(ids: Sequence[str], layout: Layout) -> list[Laid]:
             "the paper's curves of accuracy are over the epoch of removal, and this experiment's"
             " over that of the onset: its figure sensitivity has the paper's over the onset"
         )
-    return paper.laid(NAME, ids, layout.longest)
+    return paper.laid(NAME, ids, layout.epochs)
 
 
 def _rows(found: Row, plan: Plan, layout: Layout) -> list[Row]:

@@ -39,9 +39,14 @@ class Layout:
         return list(dict.fromkeys(self.labels.values()))
 
     @property
+    def epochs(self) -> set[int]:
+        """All places on the x axis."""
+        return {place for place in self.positions.values() if place is not None}
+
+    @property
     def longest(self) -> int:
-        """The latest place on the x axis."""
-        return max((place for place in self.positions.values() if place is not None), default=0)
+        """The latest of them."""
+        return max(self.epochs, default=0)
 
     @property
     def axis(self) -> str:

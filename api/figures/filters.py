@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.figures import bands, curves, panels, series, style
+from api.figures.curves import Layout
 from api.figures.panels import Panels
 from shared import numbers
 from shared.plan import RunPlan
@@ -43,7 +44,8 @@ def build(results: Results) -> dict[str, Any]:
     points = _points(results)
     if not points:
         raise series.nothing(results, FILTERS, "filters")
-    shares = [row for panel, found in points.items() for row in _shares(results, panel, found)]
+    layout = curves.layout(results.plan)
+    shares = [row for panel, found in points.items() for row in _shares(layout, panel, found)]
     seen = {panel: one for panel in points if (one := _first(points[panel]))}
     chosen = _evenly(list(seen))
     pixels = [row for panel in chosen for row in _pixels(panel, *seen[panel], len(chosen))]
@@ -71,22 +73,22 @@ def _together(each: list[tuple[RunPlan, dict[int, Row]]]) -> Found:
     return [(run, measured[max(common or measured)]) for run, measured in each]
 
 
-def _shares(results: Results, panel: str, found: Found) -> list[Row]:
-    layout, run = curves.layout(results.plan), found[0][0]
+def _shares(layout: Layout, panel: str, found: Found) -> list[Row]:
+    run = found[0][0]
     where: Row = {"panel": panel, "curve": layout.labels[run.index], "variant": run.variant}
     where |= {"window_epoch": layout.positions[run.index], "epoch": found[0][1]["epoch"]}
-    shares = {
-        run.seed: 100 * share
+    shares = [
+        (run.seed, 100 * share)
         for run, one in found
         if (share := numbers.shown(one["values"]["high_frequency_share"])) is not None
-    }
+    ]
     if not shares:
         return []
-    band = bands.band(list(shares.values()), None, logarithmic=False)
+    band = bands.band([share for _, share in shares], None, logarithmic=False)
     mean: Row = {"kind": "share", **where, "share": band.pop("mean"), **band}
     if len(shares) == 1:
         return [mean]
-    return [mean] + [{"kind": "seed", **where, "share": v, "seed": s} for s, v in shares.items()]
+    return [mean] + [{"kind": "seed", **where, "share": v, "seed": s} for s, v in shares]
 
 
 def _first(found: Found) -> tuple[RunPlan, Row] | None:

@@ -8,7 +8,6 @@ from api.figures.curves import Layout
 from api.figures.series import Series
 from shared import traces, ways
 from shared.errors import Conflict
-from shared.plan import RunPlan
 from shared.results import Results, Row
 from shared.score import INTERVAL
 
@@ -56,18 +55,13 @@ def _rows(results: Results, layout: Layout, told: Series, logarithmic: bool) -> 
                 continue
             images, method = told.images(probe), traces.method(probe)
             where = accuracy_panel.place(run, layout)
-            place = where["curve"], where["window"], _point(run)
-            group = (*place, images, method, found["epoch"])
+            group = (where["point"], images, method, found["epoch"])
             lines.setdefault(group, []).append(found)
             shown: Row = {"kind": "trace", "images": images, "series": told.label(probe)}
             shown |= {field: probe.get(field) for field in ("split", "estimator")}
-            shown |= marks.get((_point(run), of.label(probe)), {})
+            shown |= marks.get((where["point"], of.label(probe)), {})
             facts.setdefault(group, where | shown | {"epoch": found["epoch"]})
     return [facts[group] | _mean(found, logarithmic) for group, found in lines.items()]
-
-
-def _point(run: RunPlan) -> str:
-    return repr((run.variant, run.point))
 
 
 def _mean(found: list[Row], logarithmic: bool) -> Row:
@@ -163,7 +157,7 @@ def _layers(rows: list[Row], look: "alt.Color | None", x: "alt.X") -> list["alt.
     y = scales.axis("trace", "Trace of the Fisher information", ends)
     color = look or _by_series(rows)
     each = alt.Chart().transform_filter("datum.kind == 'trace'")
-    lines = each.encode(x=x, color=color, detail=["curve:N", "window:N", "series:N"])
+    lines = each.encode(x=x, color=color, detail=["point:N", "series:N"])
     held = scales.held(("low", "high", "trace"), ends)
     band = lines.transform_filter("isValid(datum.low)").transform_calculate(**held)
     lines = lines.transform_calculate(trace=held["trace"])

@@ -20,6 +20,8 @@ DODGE = 5.0
 ON_ONE_AXIS = 2
 """Bases whose twins are drawn on one axis, where each curve still has a shape of its own; more of
 them have a panel for each control."""
+MOST = 24
+"""Curves in one picture; the data hold all."""
 ONE_SEED = "One seed: no interval."
 LOOKS = {None: "solid", "restart": "dashed", "constant": "dotted"}
 """Control -> how its curves are drawn."""
@@ -65,6 +67,16 @@ class Look:
             [],
             f"{', '.join(words).capitalize()}.",
         )
+
+
+def some(rows: list[Row]) -> tuple[list[Row], list[str]]:
+    """The rows of as many curves as a picture holds, and the words that say so."""
+    labels = list(dict.fromkeys(row["curve"] for row in rows))
+    if len(labels) <= MOST:
+        return rows, []
+    drawn = set(labels[:MOST])
+    words = f"The first {MOST} of {len(labels)} curves."
+    return [row for row in rows if row["curve"] in drawn], [words]
 
 
 def _cycled(n: int) -> tuple[list[str], list[str], list[list[int]]]:

@@ -1,6 +1,6 @@
 """The paper's digitised curves, laid over a figure of ours: grey, dashed, with open markers."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -56,15 +56,16 @@ def choices(figure: str) -> list[str]:
     return [id for id, curve in CURVES.items() if curve.fits == figure]
 
 
-def laid(figure: str, ids: Sequence[str], longest: int) -> list[Laid]:
+def laid(figure: str, ids: Sequence[str], swept: Set[int]) -> list[Laid]:
     """Invalid for what is no curve, or has not the axes of this figure.
 
-    `longest` is our latest removal or onset: the factor is that over the paper's.
+    `swept` are our epochs of removal or onset. Where all of them are the paper's own, the curve is
+    laid as it is; else epochs were scaled, and the factor is our latest one over the paper's.
     """
-    return [_laid(figure, id, longest) for id in dict.fromkeys(ids)]
+    return [_laid(figure, id, swept) for id in dict.fromkeys(ids)]
 
 
-def _laid(figure: str, id: str, longest: int) -> Laid:
+def _laid(figure: str, id: str, swept: Set[int]) -> Laid:
     fitting = choices(figure)
     if id not in CURVES:
         raise refused(f"'{id[:80]}': {unknown('overlay', id, fitting)}")
@@ -74,11 +75,18 @@ def _laid(figure: str, id: str, longest: int) -> Laid:
         raise refused(f"{axes}: over that can be laid {', '.join(fitting)}")
     if curve.longest is None:
         return Laid(curve, 1)
+    longest = max(swept, default=0)
     if longest <= 0:
         raise refused(
             f"'{id}' needs a sweep to lie over: here no window is removed, or begins, after epoch 0"
         )
-    return Laid(curve, longest / curve.longest)
+    return Laid(curve, 1 if swept <= _epochs(curve) else longest / curve.longest)
+
+
+def _epochs(curve: Curve) -> set[float]:
+    """Of removal or onset that the curve's panel has; a learning curve has those of its sweep."""
+    sweeps = [one for one in CURVES.values() if one.preset == curve.preset and 0 in one.x]
+    return {epoch for one in sweeps for epoch in one.x}
 
 
 def refused(message: str) -> Invalid:

@@ -8,7 +8,7 @@ from api.figures import series, style
 from api.figures.curves import Layout
 from shared.plan import RunPlan
 from shared.results import Row
-from shared.score import span
+from shared.score import acting, span
 
 if TYPE_CHECKING:
     import altair as alt
@@ -53,8 +53,7 @@ def window_rows(run: RunPlan, panel: str) -> list[Row]:
     """The epochs with a deficit, to be shaded."""
     return [
         {"kind": "window", "panel": panel, "start": window["start"], "end": window["end"]}
-        for window in run.windows
-        if window["end"] > window["start"]
+        for window in acting(run)
     ]
 
 

@@ -40,7 +40,7 @@ def once(*fields: str) -> "alt.Chart":
 
     lines = alt.Chart().transform_filter("datum.kind == 'trace'")
     lines = lines.transform_filter(f"isValid(datum.{fields[0]})")
-    return lines.transform_aggregate(groupby=["curve", "window", "series", *fields])
+    return lines.transform_aggregate(groupby=["point", "curve", "window", "series", *fields])
 
 
 def names(x: "alt.X") -> list["alt.Chart"]:

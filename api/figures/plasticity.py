@@ -48,19 +48,16 @@ def build(results: Results) -> dict[str, Any]:
             " and afterwards. Let 'fisher' measure at the removal epochs and at the end"
         )
     several = len({point["series"] for point in points}) > 1
-    rows = [row for one in points for row in _rows(one, _label(results, one, several))]
+    layout = curves.layout(results.plan)
+    labels = {repr((r.variant, r.point)): layout.labels[r.index] for r in results.plan.runs}
+    rows = [row for one in points for row in _rows(one, _label(labels, one, several))]
     name = results.name or "Plasticity of information after the deficit"
     return {"data": rows, "title": name, "vegalite": _spec(rows, results, name)}
 
 
-def _label(results: Results, point: Row, several: bool) -> str:
+def _label(labels: dict[str, str], point: Row, several: bool) -> str:
     """Of the curve that the point lies on, with the way of measuring where there are several."""
-    layout = curves.layout(results.plan)
-    label = next(
-        layout.labels[run.index]
-        for run in results.plan.runs
-        if (run.variant, run.point) == (point["variant"], point["point"])
-    )
+    label = labels[repr((point["variant"], point["point"]))]
     return f"{label}; {point['series']}" if several else label
 
 

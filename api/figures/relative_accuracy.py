@@ -1,6 +1,7 @@
 """Final accuracy against the run without a deficit, over the epoch of removal: networks that are
 not equally good on one axis."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,14 +35,12 @@ def build(results: Results, overlay: Sequence[str] = ()) -> dict[str, Any]:
             " run without one"
         )
     name = results.name or "Accuracy relative to no deficit"
-    look = Look.of(rows)
-    rows += [row for one in laid for row in one.rows(RELATIVE, panel=curves.panel(None))]
-    words = _subtitle(rows, look, laid, results)
-    return {
-        "data": rows,
-        "title": name,
-        "vegalite": _spec(rows, layout, look, laid, results, name, words),
-    }
+    drawn, more = means.some(rows)
+    look = Look.of(drawn)
+    beside = [row for one in laid for row in one.rows(RELATIVE, panel=curves.panel(None))]
+    words = _subtitle(drawn + beside, look, laid, results) + more
+    spec = _spec(drawn + beside, layout, look, laid, results, name, words)
+    return {"data": rows + beside, "title": name, "vegalite": spec}
 
 
 def _laid(ids: Sequence[str], layout: Layout) -> list[Laid]:
@@ -50,7 +49,7 @@ def _laid(ids: Sequence[str], layout: Layout) -> list[Laid]:
             "the paper's curves of relative accuracy are over the epoch of removal, and this"
             " experiment's over that of the onset"
         )
-    return paper.laid(NAME, ids, layout.longest)
+    return paper.laid(NAME, ids, layout.epochs)
 
 
 def _rows(results: Results, layout: Layout) -> list[Row]:
@@ -63,7 +62,7 @@ def _rows(results: Results, layout: Layout) -> list[Row]:
         if where["curve"] not in drawn or where["epoch"] is None:
             continue
         there = [(run, -100 * lost[run.index]) for run in runs if run.index in lost]
-        n = sum(run.index in ended for run in runs)
+        n = sum(math.isfinite(ended.get(run.index, math.nan)) for run in runs)
         if span(runs[0]) is None and n:
             reference = {RELATIVE: 0.0, "low": None, "high": None, "n": n}
             rows.append({"kind": "mean", **where, **reference})

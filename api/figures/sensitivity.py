@@ -27,7 +27,7 @@ def build(results: Results, overlay: Sequence[str] = ()) -> dict[str, Any]:
     are over `age_days` and have no `epoch`.
     """
     layout = curves.layout(results.plan, by_onset=True)
-    laid = paper.laid(NAME, overlay, layout.longest)
+    laid = paper.laid(NAME, overlay, layout.epochs)
     found = analysis.sensitivity(results)
     rows = _rows(found, results, layout)
     if not rows:
@@ -36,10 +36,11 @@ def build(results: Results, overlay: Sequence[str] = ()) -> dict[str, Any]:
             " run without a deficit"
         )
     name = results.name or "Sensitivity to a short deficit"
-    look = Look.of(rows)
-    rows += _beside(results, layout, laid)
-    words = _subtitle(rows, found, look, laid, results)
-    return {"data": rows, "title": name, "vegalite": _spec(rows, look, laid, name, words)}
+    drawn, more = means.some(rows)
+    look, beside = Look.of(drawn), _beside(results, layout, laid)
+    words = _subtitle(drawn + beside, found, look, laid, results) + more
+    spec = _spec(drawn + beside, look, laid, name, words)
+    return {"data": rows + beside, "title": name, "vegalite": spec}
 
 
 def _rows(found: list[Row], results: Results, layout: Layout) -> list[Row]:

@@ -25,7 +25,8 @@ async def models() -> Json:
 
 @router.get("/deficits", operation_id="list_deficits")
 async def deficits() -> Json:
-    """Stimulus deficits. `start`, `end` and `length` are the window in which one acts."""
+    """What can be done in a window: to images, to labels, to the share of the data, to weight decay
+    or augmentation. `start`, `end` and `length` are the window."""
     return {"deficits": [_described(kind) for kind in _members(Deficit)]}
 
 

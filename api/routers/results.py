@@ -193,7 +193,7 @@ def _options(
     for option, (value, figures) in given.items():
         if value and name not in figures:
             message = f"the figure {name} has no '{option}': of {', '.join(figures)}"
-            raise Invalid(message, [Fault(option, "unknown-parameter", message)])
+            raise Invalid(message, [Fault(f"/query/{option}", "unknown-parameter", message)])
         if value:
             options[option] = value
     return options

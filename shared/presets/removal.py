@@ -23,7 +23,7 @@ TWINS = (
 )
 NO_TWINS = "the learning rate is constant: the panel is its own control"
 CONTROLLED = {
-    "controls.constant": "the paper's rate in its panel at a fixed rate",
+    "controls.constant": "the paper's rate in its panel of the All-CNN at a fixed rate",
     "controls.restart": "asked for by later work (Pawlak 2025): a rate that starts again almost"
     " closes the gap",
 }

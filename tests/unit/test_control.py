@@ -4,9 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from results_by_hand import blurred, experiment_of
+from results_by_hand import blurred, epoch_row, experiment_of, results_of
 from scipy import optimize, stats
+from shelf import Shelf, body, paths
 
+from shared import tree
 from shared.control import fieller, surviving
 
 DECAYING = {
@@ -128,25 +130,36 @@ def test_a_seed_that_diverged_in_one_of_its_four_runs_does_not_count():
     json.dumps([found, nothing], allow_nan=False)
 
 
-def one_config(control, config):
-    """A curve and its twin of the same config, as a plan numbers them."""
-    lives = [
-        {"accuracies": [0.9 - (0.05 if end else 0)] * 60, "variant": name, "base": "base",
-         "control": control if name == "twin" else None, "windows": [blurred(0, end)],
-         "point": {"deficit.end": end}}
-        for name in ("base", "twin")
-        for end in (0, 40)
-    ]  # fmt: skip
-    return experiment_of(*lives, configs=[config])
+def planned(controls, **training):
+    """Real plans, whose segments are what a curve and its twin share; of made-up accuracies."""
+    asked = body(
+        sweep={"deficit.end": [0, 10]},
+        training={"epochs_after_deficit": 15} | training,
+        controls=controls,
+    )
+    plan = tree.make(paths(asked), Shelf())
+    lost = {run.segments[-1] for run in plan.runs if run.windows[0]["end"]}
+    epochs = {
+        s.key: [epoch_row(e, test_accuracy=0.8 if i in lost else 0.9)
+                for e in range(s.start + 1, s.end + 1)]
+        for i, s in enumerate(plan.segments)
+    }  # fmt: skip
+    return results_of(plan, epochs)
 
 
 @pytest.mark.parametrize(
-    ("control", "config", "is_own"),
-    [("restart", CONSTANT, True), ("constant", CONSTANT, True), ("restart", DECAYING, False)],
+    ("controls", "training", "is_same"),
+    [
+        ({"restart": True}, {"schedule": {"name": "constant"}}, True),
+        ({"constant": 0.05}, {"schedule": {"name": "constant"}}, True),
+        ({"constant": 0.01}, {"schedule": {"name": "constant"}}, False),
+        ({"restart": True}, {"learning_rate_restart": "at_removal"}, True),
+        ({"restart": True}, {}, False),
+    ],
 )
-def test_a_curve_at_a_constant_rate_is_its_own_control(control, config, is_own):
-    (found,) = surviving(one_config(control, config))
-    assert ("its own control" in found["reason"]) is is_own
+def test_a_twin_that_is_the_same_training_is_said_to_be_no_control(controls, training, is_same):
+    (found,) = surviving(planned(controls, **training))
+    assert ("changes nothing" in found["reason"]) is is_same
     assert found["share"] == 1
 
 

@@ -1,6 +1,7 @@
 """Figures of accuracy: rows against sums by other means, the paper's curves laid over, pictures."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -152,6 +153,32 @@ def test_the_papers_clean_run_is_stretched_like_the_sweep_beside_it():
 def test_a_sweep_as_long_as_the_papers_is_not_said_to_be_scaled():
     made = FIGURES["critical_period"](removal(ends=(0, 140)), overlay=["fig1a"])
     assert rows(made, "paper")[0]["curve"] == "Fig 1 A: All-CNN"
+
+
+@pytest.mark.parametrize("ids", [["fig1a"], ["fig1a_clean"]])
+def test_a_shorter_sweep_over_the_papers_own_epochs_is_not_scaled(ids):
+    made = FIGURES["critical_period"](removal(ends=(0, 40, 100)), overlay=ids)
+    assert all(row["epoch"] == row["paper_epoch"] for row in rows(made, "paper"))
+
+
+def test_more_curves_than_can_be_told_apart_are_drawn_in_part_and_kept_in_the_data():
+    results = removal(ends=(0, 4))
+    many = [
+        replace_run(run, 2 * len(results.plan.runs) * i, f"curve {i}")
+        for i in range(30)
+        for run in results.plan.runs
+    ]
+    plan = results.plan.model_copy(update={"runs": many})
+    made = FIGURES["critical_period"](replace(results, plan=plan))
+    assert len({row["curve"] for row in rows(made, "mean")}) == 30
+    drawn = {row["curve"] for row in made["vegalite"]["data"]["values"] if row["kind"] == "mean"}
+    assert len(drawn) == 24
+    assert "The first 24 of 30 curves." in subtitle(made)
+
+
+def replace_run(run, offset, variant):
+    about = {"index": offset + run.index, "variant": variant, "base": variant}
+    return run.model_copy(update=about)
 
 
 def test_the_accuracy_axis_holds_both():

@@ -259,3 +259,24 @@ def test_the_order_of_the_sweep_does_not_change_the_work(ends):
     assert {s.key for s in made.segments} == {
         s.key for s in tree.make(paths(removal(5, 10)), Shelf()).segments
     }
+
+
+def test_deficit_images_are_those_that_the_run_is_shown_at_some_time():
+    windows = [
+        {"name": "blur", "resolution": 4, "start": 0, "end": 5},
+        {"name": "vertical_flip", "start": 3, "end": 8},
+        {"name": "noise", "start": 10, "end": 12},
+        {"name": "weight_decay", "value": 0.0, "start": 0, "end": 12},
+        {"name": "contrast", "factor": 0.5, "start": 0, "end": 0},
+    ]
+    fisher = {"epochs": [1], "images": "deficit", "beside": []}
+    (path,) = paths(body(deficit=None, deficits=windows, fisher=fisher))
+    named = [[one["name"] for one in probe["stimulus"]] for _, probe, _ in path.probes]
+    assert named == [["blur"], ["blur", "vertical_flip"], ["vertical_flip"], ["noise"],
+                     ["contrast"]]  # fmt: skip
+
+
+def test_deficit_images_of_a_run_without_a_deficit_are_clean():
+    fisher = {"epochs": [1], "images": "deficit", "beside": []}
+    (path,) = paths(body(deficit=None, fisher=fisher))
+    assert [probe["stimulus"] for _, probe, _ in path.probes] == [[]]

@@ -279,6 +279,14 @@ def test_a_preset_with_overrides_is_its_spec_with_these_changes() -> None:
     assert own.tags == {"preset": "mine", "scale": "mini"}
 
 
+def test_a_variant_that_sets_null_is_refused_since_a_patch_would_drop_it() -> None:
+    [(pointer, message)] = refusal(
+        preset="fig1a", scale="mini", variants={"clean": {"deficit": None}}
+    )
+    assert pointer == "/variants/clean/deficit"
+    assert "whole spec" in message
+
+
 def test_a_whole_spec_is_read_as_before() -> None:
     assert read(training={"epochs": 3}) == ExperimentSpec.model_validate(
         {"training": {"epochs": 3}}

@@ -15,8 +15,10 @@ from results_by_hand import (
     run_plan,
     segment,
 )
+from shelf import Shelf, body, paths
 
-from shared import score
+from api.figures import curves
+from shared import score, tree
 
 PROBE = {
     "kind": "accuracy", "split": "test", "stimulus": [], "probe_set": "fixed", "samples": 64,
@@ -113,3 +115,78 @@ def test_the_summary_asks_the_store_for_each_scored_epoch_once():
     watched = replace(results, trained=lambda s: asked.append(s.key) or trained(s))
     score.summary(watched)
     assert sorted(asked) == sorted([f"a{i}" for i in range(12)] + 2 * [f"b{i}" for i in range(12)])
+
+
+# --- deficits beside windows on a regulariser ---
+
+
+def learnt(asked, accuracy):
+    """A real plan, and what `accuracy(run)` says its runs end at."""
+    plan = tree.make(paths(asked), Shelf())
+    ends = {run.segments[-1]: accuracy(run) for run in plan.runs}
+    epochs = {
+        s.key: [epoch_row(e, test_accuracy=ends.get(i, 0.1)) for e in range(s.start + 1, s.end + 1)]
+        for i, s in enumerate(plan.segments)
+    }
+    return results_of(plan, epochs)
+
+
+def removed(run):
+    return run.windows[0]["end"]
+
+
+def test_a_window_on_a_regulariser_beside_a_deficit_is_part_of_the_setting():
+    windows = [
+        {"name": "blur", "resolution": 4, "start": 0, "end": 0},
+        {"name": "weight_decay", "value": 0.0, "start": 0, "end": 60},
+    ]
+    asked = body(
+        deficit=None,
+        deficits=windows,
+        training={"epochs": 100},
+        sweep={"deficits.0.end": [0, 20, 40, 80]},
+    )
+    results = learnt(asked, lambda run: 0.9 - removed(run) / 1000)
+    found = score.summary(results)
+    drops = [point["drop"] and round(point["drop"]["mean"], 9) for point in found["points"]]
+    assert drops == [None, 0.02, 0.04, 0.08]
+    (curve,) = found["critical_period"]
+    assert [point["epoch"] for point in curve["points"]] == [20, 40, 80]
+    assert curves.layout(results.plan).positions == {0: 0, 1: 20, 2: 40, 3: 80}
+
+
+def test_a_window_on_a_regulariser_by_itself_is_what_is_removed():
+    window = {"name": "weight_decay", "value": 0.0, "start": 0, "end": 0}
+    asked = body(deficit=window, sweep={"deficit.end": [0, 20, 40]})
+    (curve,) = score.summary(learnt(asked, lambda run: 0.9 - removed(run) / 1000))[
+        "critical_period"
+    ]
+    assert [round(point["loss"]["mean"], 9) for point in curve["points"]] == [0.02, 0.04]
+
+
+def test_the_learning_rate_restarts_where_the_deficit_ends_and_not_where_weight_decay_does():
+    windows = [
+        {"name": "blur", "resolution": 4, "start": 0, "end": 20},
+        {"name": "weight_decay", "value": 0.0, "start": 0, "end": 40},
+    ]
+    training = {"epochs": 60, "learning_rate_restart": "at_removal"}
+    (path,) = paths(body(deficit=None, deficits=windows, training=training))
+    assert {stretch.start: stretch.restart for stretch in path.stretches} == {0: 0, 20: 20, 40: 20}
+
+
+@pytest.mark.parametrize("starts", [[0, 10, 20], [20, 10, 0], [10, 0, 20]])
+@pytest.mark.parametrize("lengths", [[0, 10], [10, 0]])
+def test_a_partner_does_not_depend_on_the_order_of_an_axis(starts, lengths):
+    asked = body(
+        deficit={"name": "blur", "resolution": 4, "start": 0, "length": 0},
+        training={"epochs_after_deficit": 20},
+        sweep={"deficit.start": starts, "deficit.length": lengths},
+    )
+    results = learnt(asked, lambda run: 0.9 + run.epochs / 10_000)
+    clean = score.partners(results)
+    found = {run.windows[0]["start"]: clean[run.index] for run in results.plan.runs
+             if run.index in clean}  # fmt: skip
+    assert {start: run.epochs for start, run in found.items()} == {0: 20, 10: 30, 20: 40}
+    for run in results.plan.runs:
+        if run.index in clean:
+            assert score.without_deficit(results, run) == clean[run.index]

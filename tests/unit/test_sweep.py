@@ -292,3 +292,29 @@ def test_a_twin_may_not_take_a_variants_name():
 def test_a_rate_that_is_none_is_refused_where_it_stands():
     with pytest.raises(ValidationError, match="greater than 0"):
         spec(controls={"constant": 0})
+
+
+def test_what_is_swept_does_not_undo_a_twin():
+    swept = [{"name": "exponential", "gamma": 0.9}, {"name": "exponential", "gamma": 0.8}]
+    with pytest.raises(Invalid, match="which sets the rate itself") as refused:
+        points(spec(sweep={"training.schedule": swept}, controls={"constant": 0.01}))
+    assert refused.value.faults[0].pointer == "/controls"
+    optimizers = [{"name": "sgd", "momentum": 0.9}, {"name": "adam"}]
+    asked = spec(sweep={"training.optimizer": optimizers}, controls={"constant": 0.01})
+    twins = [p.run.training.optimizer for p in points(asked) if p.control]
+    assert [(one.name, one.learning_rate) for one in twins] == [("sgd", 0.01), ("adam", 0.01)]
+
+
+def test_a_variant_does_not_undo_its_twin_whatever_it_names_first():
+    setting = {
+        "training.optimizer.learning_rate": 0.3,
+        "training.optimizer": {"name": "sgd", "learning_rate": 0.2},
+    }
+    asked = spec(variants={"a": setting}, controls={"constant": 0.01})
+    assert [p.run.training.optimizer.learning_rate for p in points(asked)] == [0.2, 0.01]
+
+
+def test_a_curve_whose_rate_restarts_is_not_called_annealed():
+    training = {"epochs_after_deficit": 5, "learning_rate_restart": "at_removal"}
+    asked = spec(sweep={"deficit.end": [0, 5]}, training=training, controls={"constant": 0.01})
+    assert {p.base for p in points(asked)} == {"as scheduled"}
