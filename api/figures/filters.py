@@ -111,12 +111,13 @@ def _evenly(names: list[str]) -> list[str]:
 def _pixels(panel: str, run: RunPlan, found: Row, panels_drawn: int) -> list[Row]:
     weights = _weights(found)
     indices = found["values"].get("indices", range(len(weights)))
-    columns = _columns(weights.shape, panels_drawn)
+    count = _count(weights.shape, panels_drawn)
+    columns = math.ceil(math.sqrt(count))
     largest = np.argsort(-np.linalg.norm(weights.reshape(len(weights), -1), axis=1), kind="stable")
     where = {"kind": "pixel", "panel": panel, "seed": run.seed, "epoch": found["epoch"]}
     where |= {"layer": found["values"]["layer"]}
     out = []
-    for place, i in enumerate(largest[: columns**2]):
+    for place, i in enumerate(largest[:count]):
         picture, (height, width) = _picture(weights[i]), weights.shape[2:]
         left, top = place % columns * width * (1 + GAP), place // columns * height * (1 + GAP)
         for (row, column), color in np.ndenumerate(picture):
@@ -125,11 +126,11 @@ def _pixels(panel: str, run: RunPlan, found: Row, panels_drawn: int) -> list[Row
     return out
 
 
-def _columns(shape: tuple[int, ...], panels_drawn: int) -> int:
-    """Of a square of filters."""
+def _count(shape: tuple[int, ...], panels_drawn: int) -> int:
+    """How many filters of one panel are drawn."""
     n, _, height, width = shape
     room = MOST_PIXELS // (height * width * panels_drawn)
-    return max(1, math.isqrt(min(n, MOST_FILTERS, room)))
+    return max(1, min(n, MOST_FILTERS, room))
 
 
 def _picture(weights: NDArray[np.float64]) -> NDArray[np.str_]:
