@@ -297,7 +297,7 @@ def test_large_filters_are_fewer_so_that_the_picture_stays_small():
 
     rows = FIGURES["filters"](filter_results([removal(0), removal(4)], weights=images))["data"]
     pixels = [row for row in rows if row["kind"] == "pixel"]
-    assert len(pixels) == 2 * 4 * 32 * 32
+    assert len(pixels) == 2 * 7 * 32 * 32
 
 
 # --- gradients ---
