@@ -151,10 +151,16 @@ def _base(row: Row, plan: Plan, layout: Layout) -> str:
 def _share(row: Row) -> str:
     if row["share"] is None:
         return f"undetermined ({row['reason']})"
+    share = f"{_whole(row['share'])} %"
     if row["interval"] is None:
-        return f"{100 * row['share']:.0f} % ({row['reason']})"
-    low, high = row["interval"]
-    return f"{100 * row['share']:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
+        return f"{share} ({row['reason']})"
+    low, high = map(_whole, row["interval"])
+    return f"{share} [{low}, {high}]"
+
+
+def _whole(share: float) -> int:
+    """In percent; an integer, which has no -0."""
+    return round(100 * share)
 
 
 # --- spec ---
