@@ -261,7 +261,7 @@ def test_an_impossible_measurement_is_refused_by_name(lab: Any, http: httpx.Clie
     lab.start_worker()
     ended(http, early["id"])
     cases = [
-        ({}, "/fisher", "'second_order' or both"),
+        ({}, "/fisher", "one or several of 'fisher', 'second_order'"),
         ({"fisher": {"epochs": [0, 5]}}, "/fisher/epochs/1", "stored up to epoch 4"),
         ({"fisher": {}, "runs": [0, 4]}, "/runs/1", "the last one is 3"),
         ({"fisher": {"estimator": "exact", "norms": "exact"}}, "/fisher/norms", "signs"),
