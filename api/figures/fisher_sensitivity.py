@@ -193,9 +193,10 @@ def _row(data: "alt.Data", rows: list[Row], label: str, lengths: list[str]) -> "
 
 
 def _domain(rows: list[Row]) -> list[float]:
+    """Never logarithmic: means, intervals and the fit are those of the trace itself."""
     traces = [{"trace": row["trace"], "high": row["trace_high"], "low": row["trace_low"]}
               for row in rows if row.get("trace") is not None]  # fmt: skip
-    return scales.domain(traces)
+    return scales.domain(traces, may_be_log=False)
 
 
 def _look(lengths: list[str]) -> tuple["alt.Color", "alt.Shape"]:
