@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from shared.partners import points, span
 from shared.plan import RunPlan
 from shared.results import Results
-from shared.score import drops, points, span, spread
+from shared.score import drops, spread
 
 FIELLER = "95 % Fieller (1954) over seeds, paired"
 

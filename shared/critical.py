@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from shared.partners import acting, curve, elsewhere, grouped, span, stimulus
 from shared.plan import RunPlan
 from shared.results import Results
-from shared.score import acting, curve, drops, elsewhere, grouped, span, spread, stimulus
+from shared.score import drops, spread
 from shared.sensitivity import sensitivity, single
 
 Row = dict[str, Any]

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from shared.partners import acting, curve, elsewhere, grouped, partners, stimulus
 from shared.plan import RunPlan
 from shared.results import Results, Row
-from shared.score import acting, curve, elsewhere, grouped, partners, spread, stimulus
+from shared.score import spread
 from shared.sensitivity import sensitivity, single
 from shared.ways import lines, ways
 

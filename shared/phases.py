@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from shared.partners import curve, points
 from shared.plan import RunPlan
 from shared.results import Results, Row
-from shared.score import curve, points, spread
+from shared.score import spread
 from shared.ways import lines, ways
 
 TOLERANCE = 1 / 20

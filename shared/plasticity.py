@@ -5,9 +5,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from shared.partners import curve, points, span
 from shared.plan import RunPlan
 from shared.results import Results, Row
-from shared.score import curve, points, span, spread
+from shared.score import spread
 from shared.ways import Ways, lines, planned, ways
 
 Shares = dict[str, float]

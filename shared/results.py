@@ -4,7 +4,7 @@ Every epoch number is a number of epochs trained so far: metrics run from 1, mea
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from shared.ahead import answers
@@ -60,6 +60,25 @@ class Results:
             return joined(manifests, records.metrics, segment.start, experiment)
 
         return cls(plan, experiment, trained, records.measurement, name)
+
+    def remembering(self) -> "Results":
+        """The same, with what has been read kept: several numbers are made of the same epochs."""
+        rows: dict[tuple[str, str, int], list[Row] | None] = {}
+        found: dict[tuple[str, str, str], Row | None] = {}
+
+        def trained(segment: Segment) -> list[Row] | None:
+            name = (segment.scope, segment.key, segment.start)
+            if name not in rows:
+                rows[name] = self.trained(segment)
+            return rows[name]
+
+        def measured(*name: str) -> Row | None:
+            scope, key, probe = name
+            if (scope, key, probe) not in found:
+                found[scope, key, probe] = self.measured(scope, key, probe)
+            return found[scope, key, probe]
+
+        return replace(self, trained=trained, measured=measured)
 
     def is_own(self, found: Row) -> bool:
         """Whether a measurement was made for this experiment."""

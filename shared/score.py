@@ -1,23 +1,19 @@
 """The final score of a run, its mean over seeds with an interval, and what a deficit cost."""
 
-import json
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
-from shared.plan import Plan, RunPlan, Segment
+from shared.partners import partners, points, recovery
+from shared.plan import Plan, RunPlan
 from shared.probe import ACCURACY
-from shared.results import Results, Row
-from shared.spec import REGULARISERS
+from shared.results import Results
 
 LAST_EPOCHS = 5
 INTERVAL = "95 % Student t over seeds"
 REESTIMATED = "BatchNorm statistics re-estimated"
-
-T = TypeVar("T")
 
 
 def final_score(results: Results, run: RunPlan) -> float | None:
@@ -67,7 +63,7 @@ def scored_epochs(run: RunPlan, most: int = LAST_EPOCHS) -> int:
     """How many epochs at a run's end are scored: `most`, but no more than the latter half of those
     after its last window (of all, where a window lasts to the end). A short run would else be
     scored under its deficit, or while it still learns its first steps."""
-    return max(1, min(most, (_recovery(run) or run.epochs) // 2))
+    return max(1, min(most, (recovery(run) or run.epochs) // 2))
 
 
 def score_words(runs: Iterable[RunPlan], plan: Plan | None = None) -> str:
@@ -115,7 +111,7 @@ def summary(results: Results) -> dict[str, Any]:
     what follows from them: critical periods, sensitivity, what is left under controls."""
     from shared import control, critical, sensitivity  # they read the scores of this file
 
-    once = _asked_once(results)
+    once = results.remembering()
     scores, clean = finals(once), partners(once)
     classes = results.numerics()
     return {
@@ -151,45 +147,6 @@ def _drops(scores: dict[int, float], clean: dict[int, RunPlan]) -> dict[int, flo
     return {index: drop for index, drop in found.items() if math.isfinite(drop)}
 
 
-def points(plan: Plan) -> list[list[RunPlan]]:
-    """The runs of each point of the sweep: its seeds."""
-    return grouped(plan.runs, lambda run: repr((run.variant, run.point)))
-
-
-def grouped(items: Iterable[T], name: Callable[[T], str]) -> list[list[T]]:
-    """Those of one name together, in the order in which they first stand."""
-    groups: dict[str, list[T]] = {}
-    for item in items:
-        groups.setdefault(name(item), []).append(item)
-    return list(groups.values())
-
-
-def curve(run: RunPlan) -> dict[str, Any]:
-    """Which variant a run is of, of which one that is a twin, and what for."""
-    base = run.variant if run.base is None else run.base
-    return {"variant": run.variant, "base": base, "control": run.control}
-
-
-def _asked_once(results: Results) -> Results:
-    """The same, with what has been read kept: several numbers are made of the same epochs."""
-    rows: dict[tuple[str, str, int], list[Row] | None] = {}
-    found: dict[tuple[str, str, str], Row | None] = {}
-
-    def trained(segment: Segment) -> list[Row] | None:
-        name = (segment.scope, segment.key, segment.start)
-        if name not in rows:
-            rows[name] = results.trained(segment)
-        return rows[name]
-
-    def measured(*name: str) -> Row | None:
-        scope, key, probe = name
-        if (scope, key, probe) not in found:
-            found[scope, key, probe] = results.measured(scope, key, probe)
-        return found[scope, key, probe]
-
-    return replace(results, trained=trained, measured=measured)
-
-
 def _point(
     runs: list[RunPlan], scores: dict[int, float], clean: dict[int, RunPlan]
 ) -> dict[str, Any]:
@@ -206,97 +163,3 @@ def _point(
         **spread(scores[run.index] for run in there),
         "drop": spread(found.values()) if found else None,
     }
-
-
-# --- pairs ---
-
-
-def span(run: RunPlan) -> tuple[int, int] | None:
-    """First epoch with a deficit and first epoch after the last one; None: there is none."""
-    windows = acting(run)
-    if not windows:
-        return None
-    return min(w["start"] for w in windows), max(w["end"] for w in windows)
-
-
-def without_deficit(results: Results, run: RunPlan) -> RunPlan | None:
-    """The run that differs from this one in having no deficit: same config, seed included, the
-    same place on every axis of the sweep that is not the deficit's, and trained as long.
-
-    As long is: as many epochs in all, or as many after the last window (an empty one counts where
-    it stands), which is what `epochs_after_deficit` keeps equal. A run without such a partner has
-    no drop.
-    """
-    alike = [other for other in results.plan.runs if _place(other) == _place(run)]
-    return _nearest(alike, run)
-
-
-def partners(results: Results) -> dict[int, RunPlan]:
-    """Run index -> its run `without_deficit`, of all with a deficit that have such a partner."""
-    clean = {_place(group[0]): group for group in grouped(_clean(results), _place)}
-    found = {
-        run.index: _nearest(clean.get(_place(run), []), run)
-        for run in results.plan.runs
-        if span(run)
-    }
-    return {index: other for index, other in found.items() if other is not None}
-
-
-def _clean(results: Results) -> list[RunPlan]:
-    return [run for run in results.plan.runs if span(run) is None]
-
-
-def _nearest(alike: list[RunPlan], run: RunPlan) -> RunPlan | None:
-    """Of runs at its place one that was trained as long; of several, first of its own variant,
-    then with its empty window where the run's begins, then of the most alike length."""
-    long = [
-        other
-        for other in alike
-        if span(other) is None
-        and (other.epochs == run.epochs or _recovery(other) == _recovery(run))
-    ]
-
-    def unlike(other: RunPlan) -> tuple[bool, int, int, int]:
-        away = abs(_onset(other, run) - _onset(run, run))
-        return other.variant != run.variant, away, abs(other.epochs - run.epochs), other.epochs
-
-    return min(long, key=unlike, default=None)
-
-
-def _onset(run: RunPlan, other: RunPlan) -> int:
-    """Where its first window begins, an empty one too; without any, where the other's does."""
-    windows = deficits(run) or deficits(other)
-    return min((int(window["start"]) for window in windows), default=0)
-
-
-def _recovery(run: RunPlan) -> int:
-    """Epochs after the last window."""
-    return run.epochs - max((window["end"] for window in deficits(run)), default=0)
-
-
-def _place(run: RunPlan) -> str:
-    own = deficits(run)
-    setting = [w for w in run.windows if w not in own and w["end"] > w["start"]]
-    return json.dumps([run.config, elsewhere(run), setting], sort_keys=True)
-
-
-def elsewhere(run: RunPlan) -> dict[str, Any]:
-    """The run's place on every axis of the sweep that is not the deficit's."""
-    heads = ("deficit", "deficits")
-    return {path: value for path, value in run.point.items() if path.split(".")[0] not in heads}
-
-
-def stimulus(window: dict[str, Any]) -> dict[str, Any]:
-    """A window's deficit, without its place in time."""
-    return {key: value for key, value in window.items() if key not in ("start", "end", "length")}
-
-
-def deficits(run: RunPlan) -> list[dict[str, Any]]:
-    """The run's windows, without those on a regulariser where there are others: beside a deficit
-    these belong to the setting."""
-    return [w for w in run.windows if w["name"] not in REGULARISERS] or run.windows
-
-
-def acting(run: RunPlan) -> list[dict[str, Any]]:
-    """The run's deficits that are not empty."""
-    return [window for window in deficits(run) if window["end"] > window["start"]]

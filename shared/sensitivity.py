@@ -5,17 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from shared.partners import acting, curve, partners, points
 from shared.plan import Plan, RunPlan
 from shared.results import Results
-from shared.score import (
-    acting,
-    curve,
-    last_accuracies,
-    partners,
-    points,
-    scored_epochs,
-    spread,
-)
+from shared.score import last_accuracies, scored_epochs, spread
 
 LAST_EPOCHS = 10
 

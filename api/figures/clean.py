@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from api.figures import style
+from shared.partners import span
 from shared.results import Results, Row
-from shared.score import span
 
 if TYPE_CHECKING:
     import altair as alt

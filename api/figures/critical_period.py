@@ -9,9 +9,10 @@ from api.figures.curves import Layout
 from api.figures.means import Look
 from api.figures.overlay import Laid
 from shared.errors import Conflict
+from shared.partners import span
 from shared.plan import Plan
 from shared.results import Results, Row
-from shared.score import INTERVAL, span, summary
+from shared.score import INTERVAL, summary
 
 if TYPE_CHECKING:
     import altair as alt

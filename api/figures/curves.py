@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from shared.partners import elsewhere, span
 from shared.plan import Plan, RunPlan
 from shared.results import Row, flat
-from shared.score import elsewhere, span
 from shared.sweep import TWINS
 
 WINDOW_FIELDS = ("start", "end", "length")

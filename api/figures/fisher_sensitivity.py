@@ -10,9 +10,10 @@ import numpy as np
 from api.figures import bands, curves, scales, series, style
 from shared import fits, ways
 from shared.errors import Conflict
+from shared.partners import elsewhere, grouped, partners
 from shared.plan import RunPlan
 from shared.results import Results, Row, flat
-from shared.score import INTERVAL, elsewhere, grouped, partners
+from shared.score import INTERVAL
 
 if TYPE_CHECKING:
     import altair as alt

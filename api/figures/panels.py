@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from api.figures import series, style
 from api.figures.curves import Layout
+from shared.partners import acting, span
 from shared.plan import RunPlan
 from shared.results import Row
-from shared.score import acting, span
 
 if TYPE_CHECKING:
     import altair as alt

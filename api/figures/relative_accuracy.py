@@ -11,9 +11,10 @@ from api.figures.curves import Layout
 from api.figures.means import Look
 from api.figures.overlay import Laid
 from shared.errors import Conflict
+from shared.partners import points, span
 from shared.plan import RunPlan
 from shared.results import Results, Row
-from shared.score import INTERVAL, drops, finals, points, score_words, span, spread
+from shared.score import INTERVAL, drops, finals, score_words, spread
 
 NAME = "relative_accuracy"
 RELATIVE = "relative_points"

@@ -22,7 +22,7 @@ from results_by_hand import (
 )
 from scipy import stats
 
-from shared import rows, score
+from shared import partners, rows, score
 from shared.errors import Invalid
 from shared.results import METRICS, Results, joined
 
@@ -233,10 +233,10 @@ def test_a_variant_without_its_own_clean_run_takes_that_of_the_same_config():
     table = {key: value for key, value in TABLE.items() if key[:2] != ("flip", 0)}
     results = sweep(table)
     flipped = next(run for run in results.plan.runs if run.variant == "flip")
-    clean = score.without_deficit(results, flipped)
-    assert (clean.variant, clean.seed, score.span(clean)) == ("blur", flipped.seed, None)
+    clean = partners.without_deficit(results, flipped)
+    assert (clean.variant, clean.seed, partners.span(clean)) == ("blur", flipped.seed, None)
     own = sweep(TABLE)
-    assert score.without_deficit(own, own.plan.runs[-1]).variant == "flip"
+    assert partners.without_deficit(own, own.plan.runs[-1]).variant == "flip"
 
 
 def plan_of_pair(clean_epochs, epochs, end, clean_window=None):

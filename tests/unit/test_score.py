@@ -18,7 +18,7 @@ from results_by_hand import (
 from shelf import Shelf, body, paths
 
 from api.figures import curves
-from shared import score, tree
+from shared import partners, score, tree
 
 PROBE = {
     "kind": "accuracy", "split": "test", "stimulus": [], "probe_set": "fixed", "samples": 64,
@@ -93,9 +93,9 @@ def test_partners_found_at_once_are_those_found_one_by_one():
     one_by_one = {
         run.index: clean.index
         for run in results.plan.runs
-        if score.span(run) and (clean := score.without_deficit(results, run)) is not None
+        if partners.span(run) and (clean := partners.without_deficit(results, run)) is not None
     }
-    at_once = {index: clean.index for index, clean in score.partners(results).items()}
+    at_once = {index: clean.index for index, clean in partners.partners(results).items()}
     assert at_once == one_by_one
     assert 20 < len(at_once) < 120
 
@@ -183,10 +183,10 @@ def test_a_partner_does_not_depend_on_the_order_of_an_axis(starts, lengths):
         sweep={"deficit.start": starts, "deficit.length": lengths},
     )
     results = learnt(asked, lambda run: 0.9 + run.epochs / 10_000)
-    clean = score.partners(results)
+    clean = partners.partners(results)
     found = {run.windows[0]["start"]: clean[run.index] for run in results.plan.runs
              if run.index in clean}  # fmt: skip
     assert {start: run.epochs for start, run in found.items()} == {0: 20, 10: 30, 20: 40}
     for run in results.plan.runs:
         if run.index in clean:
-            assert score.without_deficit(results, run) == clean[run.index]
+            assert partners.without_deficit(results, run) == clean[run.index]
