@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from shared.partners import acting, recovery, span
 from shared.plan import Plan
 from shared.probe import ACCURACY, FISHER
 from shared.rows import words
@@ -64,11 +65,11 @@ def _window(name: str, field: str, default: Any = None) -> Callable[[Plan], Any]
 
 
 def _restarts(field: str) -> Callable[[Plan], Any]:
-    """Only where a window ends before the run does."""
+    """Only where a deficit ends before the run does."""
 
     def chosen(plan: Plan) -> Iterator[str]:
         for run in plan.runs:
-            if any(window["start"] < window["end"] < run.epochs for window in run.windows):
+            if any(window["end"] < run.epochs for window in acting(run)):
                 parts = (plan.segments[index].stretches for index in run.segments)
                 restarted = any(getattr(one, field) for part in parts for one in part)
                 yield "at_removal" if restarted else "never"
@@ -78,9 +79,8 @@ def _restarts(field: str) -> Callable[[Plan], Any]:
 
 def _clean_epochs(plan: Plan) -> Iterator[int]:
     for run in plan.runs:
-        ends = [window["end"] for window in run.windows if window["end"] > window["start"]]
-        if ends and max(ends) < run.epochs:
-            yield run.epochs - max(ends)
+        if span(run) and (clean := recovery(run)):
+            yield clean
 
 
 def _of_fisher(field: str) -> Callable[[Plan], Any]:

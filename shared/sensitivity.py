@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from shared.measurements import SCORED
 from shared.partners import acting, curve, partners, points
 from shared.plan import Plan, RunPlan
 from shared.results import Results
 from shared.score import last_accuracies, scored_epochs, spread
 
-LAST_EPOCHS = 10
+LAST_EPOCHS = SCORED
 
 
 def sensitivity(results: Results) -> list[dict[str, Any]]:

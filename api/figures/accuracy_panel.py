@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from api.figures import bands, phase_marks, scales, style
 from api.figures.curves import Layout
+from shared.partners import point_name
 from shared.plan import RunPlan
 from shared.results import Results, Row
 
@@ -53,7 +54,7 @@ def place(run: RunPlan, layout: Layout) -> Row:
     """Which line a run belongs to."""
     position = layout.positions[run.index]
     return {
-        "point": repr((run.variant, run.point)),
+        "point": point_name(run.variant, run.point),
         "curve": layout.labels[run.index],
         "variant": run.variant,
         "window": "none" if position is None else str(position),

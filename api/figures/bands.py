@@ -5,9 +5,8 @@ import math
 from collections.abc import Sequence
 
 from shared.results import Row
-from shared.score import spread
+from shared.score import INTERVAL, spread
 
-OVER_SEEDS = "95 % Student t over seeds"
 OF_LOGARITHM = "geometric mean, 95 % Student t over seeds of the logarithm"
 LARGEST = math.log(1e300)
 OVER_IMAGES = "95 % normal, from the standard error over images"
@@ -24,7 +23,7 @@ def band(values: Sequence[float], error: float | None, logarithmic: bool) -> Row
         return _geometric(values)
     over = spread(values)
     low, high = over["interval"] or (None, None)
-    interval = OVER_SEEDS if over["n"] > 1 else None
+    interval = INTERVAL if over["n"] > 1 else None
     if over["n"] == 1 and error is not None:
         low, high = over["mean"] - 1.96 * error, over["mean"] + 1.96 * error
         interval = OVER_IMAGES

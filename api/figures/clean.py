@@ -7,6 +7,7 @@ import numpy as np
 from api.figures import style
 from shared.partners import span
 from shared.results import Results, Row
+from shared.sensitivity import LAST_EPOCHS
 
 if TYPE_CHECKING:
     import altair as alt
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
 WINDOW, ORDER = 11, 1
 """Of the Savitzky-Golay filter: the smoothing of the code that descends from the authors'."""
-LAST_EPOCHS = 10
-"""Their median is the run's final level, as for the sensitivity."""
 CURVE = "clean run while it trains"
 WORDS = f"Grey dashes: {CURVE}."
 
@@ -31,7 +30,7 @@ def accuracy(results: Results) -> list[float]:
 def excess(results: Results) -> list[float]:
     """Test error in points above the run's final one, after 1, 2, ... epochs; as `accuracy`.
 
-    final: median of the last 10 epochs, seed by seed.
+    final: median of the last 10 epochs, as for the sensitivity, seed by seed.
     """
     found = _runs(results)
     if found is None:

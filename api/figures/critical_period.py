@@ -9,7 +9,7 @@ from api.figures.curves import Layout
 from api.figures.means import Look
 from api.figures.overlay import Laid
 from shared.errors import Conflict
-from shared.partners import span
+from shared.partners import point_name, span
 from shared.plan import Plan
 from shared.results import Results, Row
 from shared.score import INTERVAL, summary
@@ -60,16 +60,20 @@ def _rows(found: Row, plan: Plan, layout: Layout) -> list[Row]:
             continue
         where = curves.place(runs[point["seeds"][0]["run"]], layout)
         low, high = point["interval"] or (None, None)
-        mean = {ACCURACY: _percent(point["mean"]), "low": _percent(low), "high": _percent(high)}
+        mean = {
+            ACCURACY: means.percent(point["mean"]),
+            "low": means.percent(low),
+            "high": means.percent(high),
+        }
         rows.append({"kind": "mean", **where, **mean, "n": point["n"]})
         for seed in point["seeds"]:
-            value = {ACCURACY: _percent(seed["score"]), "seed": seed["seed"], "run": seed["run"]}
+            value = {
+                ACCURACY: means.percent(seed["score"]),
+                "seed": seed["seed"],
+                "run": seed["run"],
+            }
             rows.append({"kind": "seed", **where, **value})
     return rows
-
-
-def _percent(value: float | None) -> float | None:
-    return None if value is None else 100 * value
 
 
 def _beside(found: Row, results: Results, layout: Layout, laid: list[Laid]) -> list[Row]:
@@ -121,8 +125,11 @@ def _subtitle(
 def _surviving(found: list[Row], plan: Plan, layout: Layout) -> list[str]:
     """Of each base at its latest removal: what is left of the loss under each control."""
     latest: dict[tuple[str, str], Row] = {}
+    bases = {
+        (run.control, point_name(run.base, run.point)): layout.bases[run.index] for run in plan.runs
+    }
     for row in found:
-        base = _base(row, plan, layout)
+        base = bases[row["control"], point_name(row["base"], row["point"])]
         if row["epoch"] >= latest.get((row["control"], base), row)["epoch"]:
             latest[row["control"], base] = row
     several = len({base for _, base in latest}) > 1
@@ -140,13 +147,6 @@ def _surviving(found: list[Row], plan: Plan, layout: Layout) -> list[str]:
             loss = f"loss at removal {epochs} that survives with the {rate} (95 % interval)"
             lines.append(f"Share of the {loss}: {'; '.join(parts)}.")
     return lines
-
-
-def _base(row: Row, plan: Plan, layout: Layout) -> str:
-    wanted = (row["base"], row["control"], row["point"])
-    return next(
-        layout.bases[run.index] for run in plan.runs if (run.base, run.control, run.point) == wanted
-    )
 
 
 def _share(row: Row) -> str:

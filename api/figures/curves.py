@@ -7,9 +7,9 @@ from typing import Any
 from shared.partners import elsewhere, span
 from shared.plan import Plan, RunPlan
 from shared.results import Row, flat
+from shared.spec import Window
 from shared.sweep import TWINS
 
-WINDOW_FIELDS = ("start", "end", "length")
 AS_ASKED = "as scheduled"
 """The learning rate of a curve that is no twin, where its twins have panels of their own."""
 MODELS = {
@@ -137,7 +137,7 @@ def _parts(run: RunPlan, by_onset: bool) -> dict[str, Any]:
     parts: dict[str, Any] = {} if run.variant is None else {"variant": run.variant}
     for path, value in run.point.items():
         head, _, last = path.rpartition(".")
-        if head.split(".")[0] in ("deficit", "deficits") and last in WINDOW_FIELDS:
+        if head.split(".")[0] in ("deficit", "deficits") and last in Window.model_fields:
             if last == other and not (by_onset and last == "start"):
                 parts[last] = value
         else:
@@ -147,7 +147,7 @@ def _parts(run: RunPlan, by_onset: bool) -> dict[str, Any]:
 
 def _without_window(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _without_window(v) for k, v in value.items() if k not in WINDOW_FIELDS}
+        return {k: _without_window(v) for k, v in value.items() if k not in Window.model_fields}
     if isinstance(value, list):
         return [_without_window(item) for item in value]
     return value

@@ -47,7 +47,7 @@ def build(results: Results) -> dict[str, Any]:
     layout = curves.layout(results.plan)
     shares = [row for panel, found in points.items() for row in _shares(layout, panel, found)]
     seen = {panel: one for panel in points if (one := _first(points[panel]))}
-    chosen = _evenly(list(seen))
+    chosen = panels.evenly(list(seen), MOST_PANELS)
     pixels = [row for panel in chosen for row in _pixels(panel, *seen[panel], len(chosen))]
     name = results.name or "Filters of the first layer"
     rows = shares + pixels
@@ -100,12 +100,6 @@ def _weights(found: Row) -> NDArray[np.float64]:
     """(filters, channels, height, width)."""
     values = found["values"]
     return np.array(values["weights"], dtype=np.float64).reshape(values["shape"])
-
-
-def _evenly(names: list[str]) -> list[str]:
-    """At most MOST_PANELS, the first and the last among them."""
-    n = min(len(names), MOST_PANELS)
-    return [names[round(i * (len(names) - 1) / max(n - 1, 1))] for i in range(n)]
 
 
 def _pixels(panel: str, run: RunPlan, found: Row, panels_drawn: int) -> list[Row]:

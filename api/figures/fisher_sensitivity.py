@@ -43,7 +43,12 @@ def build(results: Results) -> dict[str, Any]:
             " begins at different epochs, and a run without a deficit with its Fisher trace"
         )
     groups = grouped(found, lambda fit: json.dumps(_group(fit), sort_keys=True))
-    rows = [row for group in groups for row in _rows(results, group, _label(group[0], groups))]
+    clean, of = _clean(results), ways.ways(results)
+    rows: list[Row] = []
+    for group in groups:
+        runs = clean[_place(group[0]["variant"], group[0]["point"])]
+        lines = [ways.lines(results, run, of).get(group[0]["series"], []) for run in runs]
+        rows += _rows(lines, group, _label(group[0], groups))
     name = results.name or "Sensitivity and Fisher information"
     return {"data": rows, "title": name, "vegalite": _spec(rows, groups, results, name)}
 
@@ -65,9 +70,10 @@ def _label(fit: Row, groups: list[list[Row]]) -> str:
 # --- rows ---
 
 
-def _rows(results: Results, group: list[Row], label: str) -> list[Row]:
+def _rows(lines: list[list[Row]], group: list[Row], label: str) -> list[Row]:
+    """`lines`: the measurements of each run without a deficit."""
     where = {"panel": label, "variant": group[0]["variant"], "series": group[0].get("series")}
-    rows = [{"kind": "trace", **where, **row} for row in _trace(results, group[0])]
+    rows = [{"kind": "trace", **where, **row} for row in _trace(lines)]
     for fit in group:
         of = {**where, "length": str(fit["length"])}
         rows += [{"kind": "point", **of, **point, **_mapped(fit, point)} for point in fit["points"]]
@@ -75,12 +81,11 @@ def _rows(results: Results, group: list[Row], label: str) -> list[Row]:
     return rows
 
 
-def _trace(results: Results, fit: Row) -> list[Row]:
-    """Of the runs without a deficit, epoch by epoch."""
-    of = ways.ways(results)
+def _trace(lines: list[list[Row]]) -> list[Row]:
+    """Over the runs, epoch by epoch."""
     by_epoch: dict[int, list[Row]] = {}
-    for run in _clean(results, fit):
-        for row in ways.lines(results, run, of).get(fit["series"], []):
+    for line in lines:
+        for row in line:
             by_epoch.setdefault(row["epoch"], []).append(row)
     out = []
     for epoch, found in sorted(by_epoch.items()):
@@ -92,14 +97,20 @@ def _trace(results: Results, fit: Row) -> list[Row]:
     return out
 
 
-def _clean(results: Results, fit: Row) -> list[RunPlan]:
+def _clean(results: Results) -> dict[str, list[RunPlan]]:
+    """Variant and place on the axes that are not the deficit's -> the runs without a deficit that
+    its windows are compared with, each once."""
     clean = partners(results)
-    found = {
-        clean[run.index].index: clean[run.index]
-        for run in results.plan.runs
-        if run.index in clean and (run.variant, elsewhere(run)) == (fit["variant"], fit["point"])
-    }
-    return list(found.values())
+    found: dict[str, dict[int, RunPlan]] = {}
+    for run in results.plan.runs:
+        if run.index in clean:
+            other = clean[run.index]
+            found.setdefault(_place(run.variant, elsewhere(run)), {})[other.index] = other
+    return {place: list(runs.values()) for place, runs in found.items()}
+
+
+def _place(variant: str | None, point: Row) -> str:
+    return json.dumps([variant, point], sort_keys=True)
 
 
 def _mapped(fit: Row, point: Row) -> Row:

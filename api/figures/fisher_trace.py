@@ -29,6 +29,7 @@ def build(results: Results) -> dict[str, Any]:
     `plateau_epoch` are those of `shared.phases`, the same in all rows of a line. The peak is null
     where the trace of some seed had not begun to fall.
     """
+    results = results.remembering()  # the phases are read off the same epochs
     layout, told = curves.layout(results.plan), series.fisher_series(results)
     rows = _rows(results, layout, told, logarithmic=False)
     if not rows:

@@ -92,9 +92,7 @@ def _chosen(parameters: dict[str, int]) -> list[str]:
     beside = [max(sizes[max(i - 1, 0) : i + 2]) for i in range(len(sizes))]
     ends = (0, len(names) - 1)
     kept = [i for i, n in enumerate(sizes) if i in ends or n * FAR_SMALLER > beside[i]]
-    n = min(len(kept), MOST_LAYERS)
-    places = {round(i * (len(kept) - 1) / max(n - 1, 1)) for i in range(n)}
-    return [names[kept[place]] for place in sorted(places)]
+    return [names[i] for i in panels.evenly(kept, MOST_LAYERS)]
 
 
 def _spec(

@@ -114,6 +114,10 @@ def _curve(i: int, look: Look, x: "alt.X", y: "alt.Y") -> list["alt.Chart"]:
     ]
 
 
+def percent(value: float | None) -> float | None:
+    return None if value is None else 100 * value
+
+
 def dodge(i: int, n: int) -> float:
     return min(DODGE, 4 * DODGE / n) * (i - (n - 1) / 2)
 

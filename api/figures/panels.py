@@ -2,7 +2,7 @@
 out."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from api.figures import series, style
 from api.figures.curves import Layout
@@ -12,6 +12,8 @@ from shared.results import Row
 
 if TYPE_CHECKING:
     import altair as alt
+
+T = TypeVar("T")
 
 LINE = "; "
 """Where the name of a panel is broken into lines."""
@@ -105,6 +107,12 @@ def chart(
     words = style.title(title, subtitle, grid.columns * grid.width)
     shown = shown.properties(title=alt.TitleParams(**words))
     return style.finished(shown, rows)
+
+
+def evenly(items: list[T], most: int) -> list[T]:
+    """At most so many of them, the first and the last among them."""
+    n = min(len(items), most)
+    return [items[round(i * (len(items) - 1) / max(n - 1, 1))] for i in range(n)]
 
 
 def some(names: list[str]) -> tuple[list[str], str]:

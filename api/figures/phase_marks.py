@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from api.figures import scales, style
 from shared import phases
+from shared.partners import point_name
 from shared.results import Results, Row
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ def found(results: Results) -> dict[tuple[str, str], Row]:
         seen = one["peaked"] == one["n"]
         peak: Row = (seen and one["peak_epoch"]) or {"mean": None, "interval": None}
         low, high = peak["interval"] or (None, None)
-        marks[repr((one["variant"], one["point"])), one["series"]] = {
+        marks[point_name(one["variant"], one["point"]), one["series"]] = {
             "peak_epoch": peak["mean"],
             "peak_low": None if low is None else max(0.0, low),
             "peak_high": high,

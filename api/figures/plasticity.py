@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from api.figures import curves, series, style
 from shared import plasticity as analysis
 from shared.errors import Conflict
+from shared.partners import point_name
 from shared.results import Results, Row
 from shared.score import INTERVAL
 
@@ -49,7 +50,9 @@ def build(results: Results) -> dict[str, Any]:
         )
     several = len({point["series"] for point in points}) > 1
     layout = curves.layout(results.plan)
-    labels = {repr((r.variant, r.point)): layout.labels[r.index] for r in results.plan.runs}
+    labels = {
+        point_name(run.variant, run.point): layout.labels[run.index] for run in results.plan.runs
+    }
     rows = [row for one in points for row in _rows(one, _label(labels, one, several))]
     name = results.name or "Plasticity of information after the deficit"
     return {"data": rows, "title": name, "vegalite": _spec(rows, results, name)}
@@ -57,7 +60,7 @@ def build(results: Results) -> dict[str, Any]:
 
 def _label(labels: dict[str, str], point: Row, several: bool) -> str:
     """Of the curve that the point lies on, with the way of measuring where there are several."""
-    label = labels[repr((point["variant"], point["point"]))]
+    label = labels[point_name(point["variant"], point["point"])]
     return f"{label}; {point['series']}" if several else label
 
 

@@ -55,6 +55,7 @@ def _laid(ids: Sequence[str], layout: Layout) -> list[Laid]:
 
 def _rows(results: Results, layout: Layout) -> list[Row]:
     """A curve of which no point is left with a reference is left out."""
+    results = results.remembering()  # both are made of the same epochs
     lost, ended = drops(results), finals(results)
     drawn = {layout.labels[index] for index in lost}
     rows: list[Row] = []

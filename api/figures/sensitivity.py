@@ -26,6 +26,7 @@ def build(results: Results, overlay: Sequence[str] = ()) -> dict[str, Any]:
     clean run above its final one; "paper": the paper's curves of these ids. The kittens of fig1d
     are over `age_days` and have no `epoch`.
     """
+    results = results.remembering()  # the peak is read off the same epochs
     layout = curves.layout(results.plan, by_onset=True)
     laid = paper.laid(NAME, overlay, layout.epochs)
     found = analysis.sensitivity(results)
@@ -55,16 +56,16 @@ def _rows(found: list[Row], results: Results, layout: Layout) -> list[Row]:
         if len(lengths[where["curve"]]) > 1:
             where |= {k: f"{where[k]}, length {one['length']}" for k in ("curve", "base")}
         low, high = one["interval"] or (None, None)
-        mean = {DROP: _points(one["mean"]), "low": _points(low), "high": _points(high)}
+        mean = {
+            DROP: means.percent(one["mean"]),
+            "low": means.percent(low),
+            "high": means.percent(high),
+        }
         rows.append({"kind": "mean", **where, **mean, "n": one["n"]})
         for seed in one["seeds"]:
-            value = {DROP: _points(seed["drop"]), "seed": seed["seed"], "run": seed["run"]}
+            value = {DROP: means.percent(seed["drop"]), "seed": seed["seed"], "run": seed["run"]}
             rows.append({"kind": "seed", **where, **value})
     return rows
-
-
-def _points(value: float | None) -> float | None:
-    return None if value is None else 100 * value
 
 
 def _beside(results: Results, layout: Layout, laid: list[Laid]) -> list[Row]:

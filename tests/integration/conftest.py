@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import httpx
 import pytest
+from serving import serving
 
 from api.reconcile import Reconciler
 from api.service import Service
@@ -72,3 +74,17 @@ def lab(settings: Settings, storage: Storage) -> Iterator[Lab]:
     made.reconciler.stop()
     for worker in made.workers:
         worker.kill()
+
+
+@pytest.fixture
+def http(lab: Lab) -> Iterator[httpx.Client]:
+    """The app beside the lab's own parts: one store, one Redis."""
+    with (
+        serving(lab.settings) as url,
+        httpx.Client(base_url=url, timeout=120, trust_env=False) as client,
+    ):
+        deadline = time.monotonic() + 30
+        while client.get("/readyz").status_code != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield client

@@ -1,14 +1,11 @@
 """The analysis and the summary over HTTP: against the same numbers from the tables, by numpy."""
 
 import json
-import time
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from serving import serving
 
 pytestmark = pytest.mark.services
 
@@ -23,19 +20,6 @@ SPEC = {
     "fisher": {"every": 2, "samples": 16, "beside": []},
     "controls": {"restart": True},
 }
-
-
-@pytest.fixture
-def http(lab: Any) -> Iterator[httpx.Client]:
-    with (
-        serving(lab.settings) as url,
-        httpx.Client(base_url=url, timeout=60, trust_env=False) as client,
-    ):
-        deadline = time.monotonic() + 30
-        while client.get("/readyz").status_code != 200:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield client
 
 
 def finite(answer: httpx.Response) -> Any:

@@ -6,7 +6,6 @@ import io
 import json
 import secrets
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -32,20 +31,6 @@ SPEC = {
     "fisher": {"every": 2, "samples": 16},
     "tags": {"lab": "vision"},
 }
-
-
-@pytest.fixture
-def http(lab: Any) -> Iterator[httpx.Client]:
-    """The app beside the lab's own parts: one store, one Redis."""
-    with (
-        serving(lab.settings) as url,
-        httpx.Client(base_url=url, timeout=60, trust_env=False) as client,
-    ):
-        deadline = time.monotonic() + 30
-        while client.get("/readyz").status_code != 200:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield client
 
 
 def ended(http: httpx.Client, id: str) -> dict[str, Any]:
@@ -265,7 +250,7 @@ def test_an_impossible_measurement_is_refused_by_name(lab: Any, http: httpx.Clie
         ({"fisher": {"epochs": [0, 5]}}, "/fisher/epochs/1", "stored up to epoch 4"),
         ({"fisher": {}, "runs": [0, 4]}, "/runs/1", "the last one is 3"),
         ({"fisher": {"estimator": "exact", "norms": "exact"}}, "/fisher/norms", "signs"),
-        ({"fisher": {}, "seeds": [1]}, "/seeds", "known here: fisher, runs"),
+        ({"fisher": {}, "seeds": [1]}, "/seeds", "known here: filters, fisher, gradients, runs, second_order"),
         ({"second_order": {"sizes": []}}, "/second_order/sizes", "at least 1"),
     ]
     for body, pointer, word in cases:

@@ -1,13 +1,11 @@
 """A figure of the paper from one POST, on real servers."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from serving import serving
 
 from deploy import figures
 
@@ -22,19 +20,6 @@ TINY = {
     "controls": {"constant": None},
 }
 """Small enough for a test; the rate restarted at the removal stays as a twin."""
-
-
-@pytest.fixture
-def http(lab: Any) -> Iterator[httpx.Client]:
-    with (
-        serving(lab.settings) as url,
-        httpx.Client(base_url=url, timeout=120, trust_env=False) as client,
-    ):
-        deadline = time.monotonic() + 30
-        while client.get("/readyz").status_code != 200:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield client
 
 
 def keys(lab: Any, id: str) -> list[list[str]]:
