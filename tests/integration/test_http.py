@@ -250,7 +250,11 @@ def test_an_impossible_measurement_is_refused_by_name(lab: Any, http: httpx.Clie
         ({"fisher": {"epochs": [0, 5]}}, "/fisher/epochs/1", "stored up to epoch 4"),
         ({"fisher": {}, "runs": [0, 4]}, "/runs/1", "the last one is 3"),
         ({"fisher": {"estimator": "exact", "norms": "exact"}}, "/fisher/norms", "signs"),
-        ({"fisher": {}, "seeds": [1]}, "/seeds", "known here: filters, fisher, gradients, runs, second_order"),
+        (
+            {"fisher": {}, "seeds": [1]},
+            "/seeds",
+            "known here: filters, fisher, gradients, runs, second_order",
+        ),
         ({"second_order": {"sizes": []}}, "/second_order/sizes", "at least 1"),
     ]
     for body, pointer, word in cases:
