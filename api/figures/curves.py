@@ -57,6 +57,8 @@ def layout(plan: Plan, by_onset: bool | None = None) -> Layout:
     """`by_onset`: which of the two axes; None: what the plan slides."""
     over = _slides(plan) if by_onset is None else by_onset
     labels, bases = _labels(plan, over)
+    if over:
+        labels, bases = (_by_length(plan, names) for names in (labels, bases))
     positions = {run.index: _position(run, over) for run in plan.runs}
     return Layout(by_onset=over, labels=labels, positions=positions, bases=bases)
 
@@ -100,18 +102,21 @@ def _position(run: RunPlan, by_onset: bool) -> int | None:
 
 
 def _slides(plan: Plan) -> bool:
-    """Whether the windows of some variant differ in where they begin and not in length or end."""
+    """Whether the windows of some variant differ in where they begin and not in length or end; or
+    in fewer lengths than ends, which is a window of several lengths that slides."""
     spans: dict[str | None, set[tuple[int, int]]] = {}
     for run in plan.runs:
         if there := span(run):
             spans.setdefault(run.variant, set()).add(there)
     if any(path.endswith(".length") for run in plan.runs for path in run.point):
         return any(len({start for start, _ in s}) > 1 for s in spans.values())
-    return any(
-        len({start for start, _ in s}) > 1
-        and 1 in (len({end for _, end in s}), len({end - start for start, end in s}))
-        for s in spans.values()
-    )
+    return any(_has_slid(s) for s in spans.values())
+
+
+def _has_slid(windows: set[tuple[int, int]]) -> bool:
+    starts, ends = ({window[i] for window in windows} for i in (0, 1))
+    lengths = {end - start for start, end in windows}
+    return len(starts) > 1 and (1 in (len(lengths), len(ends)) or len(lengths) < len(ends))
 
 
 def _labels(plan: Plan, by_onset: bool) -> tuple[dict[int, str], dict[int, str]]:
@@ -130,6 +135,27 @@ def _labels(plan: Plan, by_onset: bool) -> tuple[dict[int, str], dict[int, str]]
     twins = {run.index: {"variant": run.base} for run in plan.runs if run.control}
     bases = {index: label(part | twins.get(index, {})) for index, part in parts.items()}
     return {index: label(part) for index, part in parts.items()}, bases
+
+
+def _by_length(plan: Plan, labels: dict[int, str]) -> dict[int, str]:
+    """The labels, with the length where windows that begin together on one curve differ in it. A
+    window with a fixed end is a single curve: one length at each onset."""
+    spans = {run.index: span(run) for run in plan.runs}
+    found: dict[str, set[tuple[int, int]]] = {}
+    for index, label in labels.items():
+        if there := spans[index]:
+            found.setdefault(label, set()).add(there)
+    several = {label for label, s in found.items() if len({start for start, _ in s}) < len(s)}
+    whole = deficit_words(plan)
+
+    def words(label: str, there: tuple[int, int] | None) -> str:
+        if label not in several:
+            return label
+        if there:
+            return f"{label}, length {there[1] - there[0]}"
+        return "no deficit" if label == whole else f"{label}, no deficit"
+
+    return {index: words(label, spans[index]) for index, label in labels.items()}
 
 
 def _parts(run: RunPlan, by_onset: bool) -> dict[str, Any]:

@@ -29,7 +29,8 @@ def build(results: Results, normalisation: Normalisation = "raw") -> dict[str, A
     `fisher_trace`; and of kind "window": the epochs under a deficit.
 
     `normalisation` is done run by run, before the mean. Layers that nowhere have 2 % of the total
-    are left out.
+    are left out; so is epoch 0, before training, from a picture with a logarithmic axis where it
+    is far below all others. The rows keep it.
     """
     rows, windows = _rows(results, normalisation, logarithmic=False)
     if not rows:
@@ -94,7 +95,9 @@ def _mean(found: list[Row], logarithmic: bool) -> Row:
 
 
 def _domain(rows: list[Row], normalisation: Normalisation) -> list[float]:
-    return scales.domain(rows, may_be_log=normalisation in ("raw", "per_parameter"))
+    """Before training most layers are orders of magnitude lower: not to make room for that."""
+    trained = [row for row in rows if row["epoch"] > 0]
+    return scales.domain(trained or rows, may_be_log=normalisation in ("raw", "per_parameter"))
 
 
 def _spec(
@@ -107,11 +110,17 @@ def _spec(
     name: str,
 ) -> dict[str, Any]:
     names, more = panels.some(list(dict.fromkeys(row["panel"] for row in rows)))
-    drawn = [row for row in rows + windows if row["panel"] in names]
+    shown = [row for row in rows if row["panel"] in names]
+    ends = _domain(shown, normalisation)
+    untrained = [row for row in shown if row["epoch"] == 0]
+    below = scales.is_log(ends) and any(row["trace"] < ends[0] for row in untrained)
+    if below:
+        shown = [row for row in shown if row["epoch"] > 0]
     subtitle = _subtitle(rows, windows, len(layers), left_out, results)
-    subtitle[-1] += more
-    marks = _layers([row for row in drawn if row["kind"] == "layer"], layers, normalisation)
-    return panels.chart(marks, drawn, names, name, subtitle)
+    subtitle[-1] += (" Epoch 0, before training, lies below." if below else "") + more
+    shaded = [row for row in windows if row["panel"] in names]
+    marks = _layers(shown, layers, normalisation)
+    return panels.chart(marks, shown + shaded, names, name, subtitle)
 
 
 def _subtitle(

@@ -47,14 +47,11 @@ def build(results: Results, overlay: Sequence[str] = ()) -> dict[str, Any]:
 def _rows(found: list[Row], results: Results, layout: Layout) -> list[Row]:
     rows: list[Row] = []
     runs = {run.index: run for run in results.plan.runs}
-    there = [(one, runs[one["seeds"][0]["run"]]) for one in found if one["n"]]
-    lengths: dict[str, set[int]] = {}
-    for one, run in there:
-        lengths.setdefault(layout.labels[run.index], set()).add(one["length"])
-    for one, run in there:
+    for one in found:
+        if not one["n"]:
+            continue
+        run = runs[one["seeds"][0]["run"]]
         where = curves.place(run, layout) | {"length": one["length"]}
-        if len(lengths[where["curve"]]) > 1:
-            where |= {k: f"{where[k]}, length {one['length']}" for k in ("curve", "base")}
         low, high = one["interval"] or (None, None)
         mean = {
             DROP: means.percent(one["mean"]),

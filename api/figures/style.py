@@ -50,8 +50,14 @@ def title(text: str, subtitle: Sequence[str], width: int = WIDTH) -> dict[str, A
     """Both in as many lines as they need."""
     return {
         "text": textwrap.wrap(text, max(20, width // 9), max_lines=3, placeholder=" …"),
-        "subtitle": [line for part in subtitle for line in textwrap.wrap(part, width // 6)],
+        "subtitle": [line for part in subtitle for line in _wrapped(part, width // 6)],
     }
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """A number stays with its %."""
+    lines = textwrap.wrap(text.replace(" %", "\u00a0%"), width)
+    return [line.replace("\u00a0%", " %") for line in lines]
 
 
 def legend(title: str | None, labels: Sequence[str], dashes: bool = False) -> "alt.Legend":

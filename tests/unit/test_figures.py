@@ -101,6 +101,32 @@ def test_a_sliding_window_is_drawn_over_its_onset():
     assert list(layout.positions.values())[::3] == [0, 1, 4, None]
 
 
+def test_a_sliding_window_of_several_lengths_has_a_curve_for_each():
+    cases = [(None, {"deficit": None}, [])] + [
+        (
+            None,
+            {"deficit": {"name": "blur", "resolution": 8, "start": a, "length": n}},
+            [window(a, a + n)],
+        )
+        for n in (2, 3)
+        for a in (0, 1, 2)
+    ]
+    layout = curves.layout(runs_of(cases))
+    assert (layout.by_onset, layout.longest) == (True, 2)
+    assert layout.curves == [
+        "no deficit",
+        "blur to 8\u00d78, length 2",
+        "blur to 8\u00d78, length 3",
+    ]
+    assert layout.bases == layout.labels
+
+
+def test_a_window_with_a_fixed_end_is_one_curve_over_its_onset():
+    cases = [(None, {"deficit.start": s}, [window(s, 6)]) for s in (0, 1, 4)]
+    layout = curves.layout(runs_of(cases))
+    assert (layout.by_onset, layout.curves) == (True, ["blur to 8\u00d78"])
+
+
 def test_every_other_axis_makes_curves_of_its_own():
     cases = [
         (None, {"deficit.end": end, "model.width": width, "training": 1}, [window(0, end)])
@@ -272,6 +298,21 @@ def test_layers_that_are_left_out_are_counted():
     made = FIGURES["fisher_layers"](removal())
     subtitle = " ".join(made["vegalite"]["title"]["subtitle"])
     assert "2 layers, from first (dark) to last (light); 1 that never have 2 %" in subtitle
+
+
+def test_a_logarithmic_picture_of_layers_has_no_epoch_far_below_all_others():
+    def fresh(run, epoch):
+        return 1e-6 if epoch == 0 else 10.0**epoch + run
+
+    made = FIGURES["fisher_layers"](removal(fresh))
+    drawn = made["vegalite"]["data"]["values"]
+    assert {row["epoch"] for row in drawn if row["kind"] == "layer"} == {3, 6}
+    assert {row["epoch"] for row in made["data"] if row["kind"] == "layer"} == {0, 3, 6}
+    assert "Epoch 0, before training, lies below." in " ".join(
+        made["vegalite"]["title"]["subtitle"]
+    )
+    level = FIGURES["fisher_layers"](removal())
+    assert "Epoch 0" not in " ".join(level["vegalite"]["title"]["subtitle"])
 
 
 @pytest.mark.parametrize(

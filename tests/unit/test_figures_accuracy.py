@@ -407,6 +407,18 @@ def test_each_length_of_the_window_has_a_curve_and_a_peak():
     assert "at onset" in peak
 
 
+def test_a_window_with_a_fixed_end_is_one_curve_without_a_peak():
+    results = sliding()
+    for run in results.plan.runs:
+        for window in run.windows:
+            window["end"] = 40
+    made = FIGURES["sensitivity"](results)
+    assert len({row["curve"] for row in rows(made, "mean")}) == 1
+    assert [row["length"] for row in rows(made, "mean")] == [40, 36, 32, 24, 12]
+    assert "window of 40/36/32/24/12 epochs" in subtitle(made)
+    assert "Peak" not in subtitle(made)
+
+
 def test_without_a_clean_run_there_is_no_sensitivity():
     results = sliding()
     kept = [run for run in results.plan.runs if run.variant != "clean"]
