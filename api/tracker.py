@@ -1,7 +1,6 @@
 """How far one experiment is: which of its segments are done, can run, or have failed."""
 
 import time
-from bisect import bisect_right
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import Any
@@ -13,6 +12,8 @@ from shared.work import work_name
 
 FRESH_SECONDS = 1.0
 """However many clients poll, the store is asked again at most this often for one experiment."""
+AGAIN_SECONDS = 10.0
+"""And about a segment that no worker says it has finished, at most this often."""
 ASKED_FOR_A_STATUS = 64
 """Segments that a poll asks the store about, at most, of the many that could have become done."""
 WAVE = 64
@@ -36,7 +37,8 @@ class Tracker:
             self._enders.setdefault((segment.scope, segment.key), []).append(i)
         self._lock = Lock()
         self._refreshed = float("-inf")
-        self._last_asked = -1
+        self._asked: dict[int, float] = {}
+        """When the store was last asked about a segment that was not done."""
         self._ended = False
 
     def refresh(
@@ -45,47 +47,45 @@ class Tracker:
         live: Live,
         at_most_every: float = FRESH_SECONDS,
         ask: int = ASKED_FOR_A_STATUS,
+        again: float = AGAIN_SECONDS,
     ) -> list[int]:
         """Ask the store about up to `ask` segments that can run: first those that a worker says it
-        finished, then the others in turn, so that nothing depends on Redis. What is done stays
-        done. Returns those that were asked about and are not.
+        finished, then those it was not asked about for `again` seconds, so that nothing depends on
+        Redis. What is done stays done. Returns those that can run and, when last asked about, were
+        not done.
         """
         if not self._lock.acquire(timeout=PATIENCE_SECONDS):
             return []
         try:
             if time.monotonic() - self._refreshed < at_most_every:
                 return []
-            waiting = self._ask(records, live, ask)
+            self._ask(records, live, ask, again)
             self._refreshed = time.monotonic()
-            return waiting
+            return [i for i in self.ready() if i in self._asked]
         finally:
             self._lock.release()
 
-    def _ask(self, records: Records, live: Live, budget: int) -> list[int]:
-        waiting: set[int] = set()
-        asked = 0
-        while asked < budget and (wave := self._next_wave(live, waiting, budget - asked)):
+    def _ask(self, records: Records, live: Live, budget: int, again: float) -> None:
+        begun, asked = time.monotonic(), 0
+        while asked < budget and (wave := self._next_wave(live, begun, again, budget - asked)):
             asked += len(wave)
             segments = [self.plan.segments[i] for i in wave]
             answers = _askers.map(lambda s: _trained(s, records, self.experiment), segments)
             for index, trained in zip(wave, answers, strict=True):
                 if trained is None:
-                    waiting.add(index)
+                    self._asked[index] = begun
                 else:
                     self.done.add(index)
                     self.trained += trained
-        return sorted(waiting)
 
-    def _next_wave(self, live: Live, waiting: set[int], most: int) -> list[int]:
-        """The next ones to ask about: said to be done, then those whose turn it is."""
-        ready = [i for i in self.ready() if i not in waiting]
-        said = self._said(live, ready)
-        finished = [i for i in ready if i in said and said[i].get("done")]
-        others = [i for i in ready if i not in said or not said[i].get("done")]
-        turn = bisect_right(others, self._last_asked)
-        wave = (finished + others[turn:] + others[:turn])[: min(most, WAVE)]
-        self._last_asked = wave[-1] if wave else -1
-        return wave
+    def _next_wave(self, live: Live, begun: float, again: float, most: int) -> list[int]:
+        """The next ones to ask about: said to be done, then those not asked about for longest."""
+        ago = {i: begun - self._asked.get(i, float("-inf")) for i in self.ready()}
+        said = self._said(live, [i for i in ago if ago[i] > 0])
+        finished = {i: None for i in said if said[i].get("done")}
+        due = [i for i in ago if ago[i] > 0 and ago[i] >= again and i not in finished]
+        due.sort(key=lambda i: -ago[i])
+        return [*finished, *due][: min(most, WAVE)]
 
     def ready(self) -> list[int]:
         """Segments that are not done and wait for nothing."""
@@ -101,7 +101,7 @@ class Tracker:
         if state == "succeeded":
             self.done.update(self.todo)
         elif not self._ended:
-            self.refresh(records, live, 0, len(self.plan.segments))
+            self.refresh(records, live, 0, len(self.plan.segments), again=0)
         self._ended = True
 
     def run_states(self, ended: str | None, running: set[int]) -> list[str]:

@@ -104,6 +104,25 @@ def test_without_a_word_from_redis_all_is_found_in_turn(service, experiment):
     assert later.records.asked == 0
 
 
+def test_what_was_not_done_is_not_asked_about_again_at_once_and_is_still_queued(
+    service, experiment
+):
+    reconciler = Reconciler(service)
+    reconciler.look_at(experiment.id)
+    service.records.asked = 0
+    works = [work_name(segment) for segment in experiment.plan.segments]
+    for work in works:
+        service.live.unmark_queued(work)  # as after a FLUSHALL
+    assert len(service.live.idle(works)) == RUNS
+    reconciler.look_at(experiment.id)
+    assert service.records.asked == 0
+    assert service.live.idle(works) == []
+    finish(service, experiment.plan.segments[5], experiment.id)
+    service.live.report(works[5], {"epoch": 1, "start": 0, "end": 1, "done": True})
+    reconciler.look_at(experiment.id)
+    assert service.records.asked == 2  # that it is done, and which epochs it trained
+
+
 def test_an_attempt_is_dead_once_nobody_holds_it_and_not_before(service, experiment):
     segment, reconciler = experiment.plan.segments[0], Reconciler(service)
     work = work_name(segment)
