@@ -62,7 +62,7 @@ def experiment(content_type: str, raw: bytes) -> Iterator[ExperimentSpec]:
         return
     patch = {k: v for k, v in value.items() if k not in _PRESET_FIELDS}
     _check_variants(patch)
-    whole = merged(_preset(value), patch)
+    whole = merged(_preset(value), patch) | _unknown(patch)
     try:
         yield _validated(ExperimentSpec, whole, json.dumps(whole).encode())
     except Invalid as error:
@@ -84,6 +84,11 @@ def merged(target: Any, patch: Any) -> Any:
         else:
             out[name] = merged(out.get(name), value)
     return out
+
+
+def _unknown(patch: dict[str, Any]) -> dict[str, None]:
+    """Nulls that a spec has no field for: removing what cannot be there is a misspelling."""
+    return {k: None for k, v in patch.items() if v is None and k not in ExperimentSpec.model_fields}
 
 
 def _check_variants(patch: dict[str, Any]) -> None:

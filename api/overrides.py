@@ -8,6 +8,8 @@ import click
 
 Json = dict[str, Any]
 
+NAMED = ("preset", "scale")
+"""Which preset is meant, and not part of its spec."""
 WHOLE = {"sweep": 1, "variants": 2}
 """After so many parts, the rest of a path is one name: it is a path of the spec itself."""
 
@@ -19,6 +21,8 @@ def read(settings: Sequence[str]) -> Json:
         path, equals, text = setting.partition("=")
         if not equals or not all(parts := _parts(path)):
             raise click.UsageError(f"--set {setting[:80]!r}: the form is path.in.the.spec=value")
+        if parts[0] in NAMED:
+            raise click.UsageError(f"--set {setting[:80]!r}: this is what --{parts[0]} is for")
         _put(out, parts, _value(text), path)
     return out
 

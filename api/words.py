@@ -41,10 +41,12 @@ def plan(found: Json, certain: bool) -> str:
             f"{found['runs']} runs, {measured['asked']} measurements, {measured['stored']} there"
             f" already, {measured['new']} new; {count['replayed']} epochs replayed"
         )
+    seconds = found["device_seconds"]
+    time = "less than 1 s" if 0 < seconds < 1 else f"about {duration(seconds)}"
     words = (
         f"{found['runs']} runs, {count['alone']} epochs alone, {count['shared']} after sharing, "
         f"{count['stored']} stored already, {count['new']} new, {count['replayed']} replayed; "
-        f"about {duration(found['device_seconds'])} on a device that reaches 10 TFLOP/s"
+        f"{time} on a device that reaches 10 TFLOP/s"
     )
     return words if certain else f"{words} (before the data set is prepared: at most)"
 

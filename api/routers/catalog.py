@@ -10,7 +10,7 @@ from api.errors import responses
 from shared.errors import NotFound
 from shared.faults import unknown
 from shared.measurements import Fisher
-from shared.presets import ABOUT, PRESETS, SCALES, Preset, Scale, preview
+from shared.presets import PRESETS, SCALES, Preset, Scale, preview
 from shared.presets import spec as preset_spec
 from shared.spec import Deficit, Model, Training
 
@@ -65,7 +65,10 @@ def presets() -> Json:
         {
             **_preset(name, preset),
             "scales": {
-                scale: {"about": ABOUT[scale], "plan": preview.of(name, preset, scale)["plan"]}
+                scale: {
+                    "about": preset.about(scale),
+                    "plan": preview.of(name, preset, scale)["plan"],
+                }
                 for scale in SCALES
             },
         }
@@ -85,7 +88,7 @@ def preset(name: str, scale: Annotated[Scale, Query()] = "paper") -> Json:
     return {
         **_preset(name, found),
         "scale": scale,
-        "about": ABOUT[scale],
+        "about": found.about(scale),
         "shape": found.shape,
         "control": found.control,
         "spec": preset_spec(name, found, scale),

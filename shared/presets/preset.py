@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.presets.scale import SEEDS, Scale
+from shared.presets.scale import ABOUT, SEEDS, Scale
 
 Json = dict[str, Any]
 
@@ -41,6 +41,12 @@ class Preset:
     """Path in the spec -> why the small scale has another value."""
     questions: Mapping[str, str] = field(default_factory=dict)
     """Path in the spec -> what about it could not be found out, beside `shared.choices`."""
+    at_every_scale: str | None = None
+    """What it is, where the scales do not differ."""
+
+    def about(self, scale: Scale) -> str:
+        """What the scale means for it."""
+        return self.at_every_scale or ABOUT[scale]
 
 
 def spec(name: str, preset: Preset, scale: Scale) -> Json:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from api import cli, follow
+from api import cli, follow, words
 
 ID = "0" * 24
 PLAN = {
@@ -158,6 +159,7 @@ def test_a_dry_run_says_what_there_would_be_to_do(play: Play, tmp_path: Path) ->
     assert asked[0][1] == "/v1/experiments?dry_run=true"
     assert "8 epochs alone, 6 after sharing" in result.stdout
     assert "1 min 01 s" in result.stdout
+    assert "; less than 1 s on a device" in words.plan(PLAN | {"device_seconds": 0.3}, True)
 
 
 def test_a_refusal_is_shown_by_field_and_exits_2(play: Play) -> None:
@@ -260,7 +262,8 @@ def test_an_answer_from_some_other_server_exits_3(
      ["submit", "-", "--key", ""], ["list", "--name", "\udcff"], ["submit"],
      ["submit", "-", "--preset", "fig1a"], ["submit", "-", "--set", "a=1"],
      ["submit", "-", "--scale", "mini"], ["submit", "--preset", "fig1a", "--set", "a"],
-     ["submit", "--preset", "fig1a", "--set", "a..b=1"], ["presets", "../x"],
+     ["submit", "--preset", "fig1a", "--set", "a..b=1"],
+     ["submit", "--preset", "fig1a", "--set", "preset=fig1c"], ["presets", "../x"],
      ["submit", "--preset", "fig1a", "--set", "a=1", "--set", "a.b=1"]],
 )  # fmt: skip
 def test_wrong_usage_exits_2_without_asking(play: Play, arguments: list[str]) -> None:
@@ -382,7 +385,8 @@ def test_ctrl_c_while_it_waits_for_its_input_exits_130(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "spec")
     with script([(200, {})]) as (url, asked):
         process = hubel(url, "submit", str(tmp_path / "spec"))
-        with (tmp_path / "spec").open("wb"):  # waits until it is read from
+        with (tmp_path / "spec").open("wb"):  # waits until it is opened for reading
+            time.sleep(1)  # a signal just before the read itself is seen only after it
             process.send_signal(signal.SIGINT)
             assert process.communicate(timeout=60)[1].strip() == b""
         assert (process.returncode, asked) == (130, [])

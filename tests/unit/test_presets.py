@@ -100,6 +100,9 @@ def test_the_deep_linear_network_is_the_same_at_every_scale() -> None:
         assert whole["seeds"] == [0, 1, 2, 3, 4]
         assert len(swept(whole)) >= 5
         assert whole | {"name": "", "tags": {}} == made[0] | {"name": "", "tags": {}}
+    words = {PRESETS["deep_linear"].about(scale) for scale in SCALES}
+    assert len(words) == 1
+    assert len({PRESETS["fig1a"].about(scale) for scale in SCALES}) == 3
 
 
 def test_what_the_small_presets_have_in_common_is_trained_once() -> None:
@@ -315,6 +318,7 @@ def test_what_is_wrong_with_an_override_points_to_it() -> None:
 
     assert pointers(training={"optimizer": {"momentum": 2}}) == ["/training/optimizer/momentum"]
     assert pointers(modle={}) == ["/modle"]
+    assert pointers(modle=None, controls=None) == ["/modle"]
     assert pointers(seeds=[0, "1"]) == ["/seeds/1"]
     # The preset counts epochs after the deficit; with another length there are two.
     assert pointers(training={"epochs": 9}) == ["/training/epochs"]
