@@ -16,7 +16,7 @@ demo: env  ## a small experiment from start to figure, in some minutes
 	$(BIN)/python -m deploy.demo
 
 # SCALE=mini|half|paper, ONLY='fig1a fig1c' (all without it), OUT=DIR, ARGS='--workers 4 ...'
-figures: env  ## every figure of the paper: at the small scale about an hour on two cores
+figures: env  ## every figure of the paper: at the small scale two hours on two shared cores
 	$(BIN)/python -m deploy.figures --scale '$(SCALE)' --only '$(ONLY)' --out '$(OUT)' $(ARGS)
 
 up: env  ## local mode, until Ctrl-C: http://127.0.0.1:8000
