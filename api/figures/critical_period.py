@@ -59,20 +59,7 @@ def _rows(found: Row, plan: Plan, layout: Layout) -> list[Row]:
         if not point["n"]:
             continue
         where = curves.place(runs[point["seeds"][0]["run"]], layout)
-        low, high = point["interval"] or (None, None)
-        mean = {
-            ACCURACY: means.percent(point["mean"]),
-            "low": means.percent(low),
-            "high": means.percent(high),
-        }
-        rows.append({"kind": "mean", **where, **mean, "n": point["n"]})
-        for seed in point["seeds"]:
-            value = {
-                ACCURACY: means.percent(seed["score"]),
-                "seed": seed["seed"],
-                "run": seed["run"],
-            }
-            rows.append({"kind": "seed", **where, **value})
+        rows += means.rows_of(where, ACCURACY, point, "score")
     return rows
 
 

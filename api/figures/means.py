@@ -114,7 +114,19 @@ def _curve(i: int, look: Look, x: "alt.X", y: "alt.Y") -> list["alt.Chart"]:
     ]
 
 
-def percent(value: float | None) -> float | None:
+def rows_of(where: Row, field: str, over: Row, of_seed: str) -> list[Row]:
+    """The mean over seeds with its interval, and each seed's `of_seed`, as `field` in percent."""
+    low, high = over["interval"] or (None, None)
+    mean = {field: _percent(over["mean"]), "low": _percent(low), "high": _percent(high)}
+    seeds = [
+        {"kind": "seed", **where, field: _percent(seed[of_seed])}
+        | {"seed": seed["seed"], "run": seed["run"]}
+        for seed in over["seeds"]
+    ]
+    return [{"kind": "mean", **where, **mean, "n": over["n"]}, *seeds]
+
+
+def _percent(value: float | None) -> float | None:
     return None if value is None else 100 * value
 
 

@@ -52,16 +52,7 @@ def _rows(found: list[Row], results: Results, layout: Layout) -> list[Row]:
             continue
         run = runs[one["seeds"][0]["run"]]
         where = curves.place(run, layout) | {"length": one["length"]}
-        low, high = one["interval"] or (None, None)
-        mean = {
-            DROP: means.percent(one["mean"]),
-            "low": means.percent(low),
-            "high": means.percent(high),
-        }
-        rows.append({"kind": "mean", **where, **mean, "n": one["n"]})
-        for seed in one["seeds"]:
-            value = {DROP: means.percent(seed["drop"]), "seed": seed["seed"], "run": seed["run"]}
-            rows.append({"kind": "seed", **where, **value})
+        rows += means.rows_of(where, DROP, one, "drop")
     return rows
 
 
