@@ -3,11 +3,10 @@
 Nothing is trained here: a test writes the records that a worker would.
 """
 
-import os
-import signal
 import time
 
 import pytest
+from freezing import frozen
 from small import body
 
 from api.reconcile import Reconciler
@@ -173,13 +172,10 @@ def test_a_frozen_redis_is_waited_for_once_and_not_for_every_segment(servers_fac
     prepare("gratings", store, settings)
     service = Service(Records(store), Live(settings), Sender(make_app(settings)), settings)
     spec = ExperimentSpec.model_validate(body(seeds=list(range(20)), sweep={}))
-    os.kill(own.redis.pid, signal.SIGSTOP)
-    try:
+    with frozen(own.redis.pid):
         began = time.monotonic()
         accepted, _ = service.accept(spec)
         assert time.monotonic() - began < 30  # 20 segments, some 7 s each
-    finally:
-        os.kill(own.redis.pid, signal.SIGCONT)
     time.sleep(PAUSE_SECONDS)
     assert service.status(accepted.id)["state"] == "queued"
     Reconciler(service).look_at(accepted.id)

@@ -1,7 +1,6 @@
 """What Hubel asks of an object store, asked of a real one."""
 
 import os
-import signal
 import socket
 import threading
 import time
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from freezing import frozen
 from pydantic import SecretStr
 
 from shared import names
@@ -233,16 +233,13 @@ def test_a_store_that_hangs_is_unavailable_after_one_read_timeout(
 ) -> None:
     pair = servers_factory()
     storage = Storage(pair.settings, read_seconds=2).open()
-    os.kill(pair.store.pid, signal.SIGSTOP)
-    try:
+    with frozen(pair.store.pid):
         began = time.monotonic()
         with pytest.raises(StoreUnavailable):
             storage.read("a")
         assert time.monotonic() - began < 5
         with pytest.raises(StoreUnavailable):
             storage.create("a", b"1")
-    finally:
-        os.kill(pair.store.pid, signal.SIGCONT)
 
 
 class _Proxy:
