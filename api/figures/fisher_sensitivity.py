@@ -10,7 +10,7 @@ import numpy as np
 from api.figures import bands, curves, scales, series, style
 from shared import fits, ways
 from shared.errors import Conflict
-from shared.partners import elsewhere, grouped, partners
+from shared.partners import elsewhere, grouped, partners, point_name
 from shared.plan import RunPlan
 from shared.results import Results, Row, flat
 from shared.score import INTERVAL
@@ -46,7 +46,7 @@ def build(results: Results) -> dict[str, Any]:
     clean, of = _clean(results), ways.ways(results)
     rows: list[Row] = []
     for group in groups:
-        runs = clean[_place(group[0]["variant"], group[0]["point"])]
+        runs = clean[point_name(group[0]["variant"], group[0]["point"])]
         lines = [ways.lines(results, run, of).get(group[0]["series"], []) for run in runs]
         rows += _rows(lines, group, _label(group[0], groups))
     name = results.name or "Sensitivity and Fisher information"
@@ -105,12 +105,8 @@ def _clean(results: Results) -> dict[str, list[RunPlan]]:
     for run in results.plan.runs:
         if run.index in clean:
             other = clean[run.index]
-            found.setdefault(_place(run.variant, elsewhere(run)), {})[other.index] = other
+            found.setdefault(point_name(run.variant, elsewhere(run)), {})[other.index] = other
     return {place: list(runs.values()) for place, runs in found.items()}
-
-
-def _place(variant: str | None, point: Row) -> str:
-    return json.dumps([variant, point], sort_keys=True)
 
 
 def _mapped(fit: Row, point: Row) -> Row:
