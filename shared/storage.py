@@ -5,38 +5,49 @@ Every outage becomes `StoreUnavailable` within seconds. Names of objects come fr
 
 import hashlib
 import io
-import json
 import logging
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
+from xml.etree.ElementTree import ParseError
 
 import urllib3
 from minio import Minio
 from minio.error import InvalidResponseError, S3Error, ServerError
-from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, MaxRetryError, ProtocolError, ReadTimeoutError
 
 from shared import names as named
+from shared import sealed
 from shared.errors import Corrupt, NotFound, StoreUnavailable, StoreUnsuitable
 from shared.settings import Settings
 
 CONNECT_SECONDS = 2.0
 READ_SECONDS = 15.0
+READS = 3
+"""What arrives cut off or damaged is asked for again: it may have happened on the way."""
 PART_BYTES = 16 << 20
 _MISSING = {"NoSuchKey", "NoSuchObject", "ResourceNotFound"}
 _REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed"}
 
 
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
 # It warns of every retry with the whole address; of a presigned one, that is a credential.
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+
+
+class _CutOff(StoreUnavailable):
+    """An answer came, and not all of it."""
 
 
 class _Retry(urllib3.Retry):
@@ -85,15 +96,11 @@ class Storage:
     # --- bytes ---
 
     def read(self, name: str) -> bytes:
-        with self._stream(name) as response:
-            return bytes(response.read())
+        return self._read(name, lambda data: data)
 
     def read_json(self, name: str) -> Any:
-        data = self.read(name)
-        try:
-            return json.loads(data)
-        except ValueError as error:
-            raise Corrupt(f"Object {name!r} is not JSON: {error}") from error
+        """Corrupt where it is not JSON, or not what its seal says."""
+        return self._read(name, lambda data: _opened(name, data))
 
     def exists(self, name: str) -> bool:
         try:
@@ -112,8 +119,8 @@ class Storage:
                 self._bucket, named.checked(name), io.BytesIO(data), len(data), content_type
             )
 
-    def write_json(self, name: str, value: Any) -> None:
-        self.write(name, _json(value), "application/json")
+    def write_json(self, name: str, value: dict[str, Any]) -> None:
+        self.write(name, sealed.dump(value), "application/json")
 
     def create(
         self, name: str, data: bytes, content_type: str = "application/octet-stream"
@@ -130,7 +137,12 @@ class Storage:
                     "PUT", self._bucket, named.checked(name), timedelta(minutes=5)
                 ),
                 body=data,
-                headers={"If-None-Match": "*", "Content-Type": content_type},
+                headers={
+                    "If-None-Match": "*",
+                    "Content-Type": content_type,
+                    # The link signs no digest of the body, as the SDK's own writes do.
+                    "Content-MD5": _md5(data),
+                },
             )
         if response.status == 200:
             return True
@@ -141,8 +153,8 @@ class Storage:
             f"PUT {name!r} was answered {response.status}: {response.data[:300]!r}"
         )
 
-    def create_json(self, name: str, value: Any) -> bool:
-        return self.create(name, _json(value), "application/json")
+    def create_json(self, name: str, value: dict[str, Any]) -> bool:
+        return self.create(name, sealed.dump(value), "application/json")
 
     def remove(self, name: str) -> None:
         with _translated(name):
@@ -195,11 +207,7 @@ class Storage:
         return True
 
     def read_blob(self, sha: str) -> bytes:
-        data = self.read(named.blob(sha))
-        found = hashlib.sha256(data).hexdigest()
-        if found != sha:
-            raise Corrupt(f"Blob {sha} has {len(data)} bytes with the digest {found}")
-        return data
+        return self._read(named.blob(sha), lambda data: _checked(sha, data))
 
     def link(self, name: str, seconds: int, filename: str | None = None) -> str:
         """A link that needs no credentials until it expires."""
@@ -214,6 +222,20 @@ class Storage:
                     {"response-content-disposition": disposition} if filename else None,
                 )
             )
+
+    def _read(self, name: str, opened: Callable[[bytes], T]) -> T:
+        for left in reversed(range(READS)):
+            try:
+                return opened(self._whole(name))
+            except (Corrupt, _CutOff) as error:
+                if left == 0:
+                    raise
+                log.warning("read again: %s", error)
+        raise AssertionError("there is at least one read")
+
+    def _whole(self, name: str) -> bytes:
+        with self._stream(name) as response:
+            return bytes(response.read())
 
     @contextmanager
     def _stream(self, name: str) -> Iterator[urllib3.BaseHTTPResponse]:
@@ -274,6 +296,8 @@ def _translated(name: str) -> Iterator[None]:
                 "look at HUBEL_S3_ACCESS_KEY, HUBEL_S3_SECRET_KEY and the clocks"
             ) from error
         raise StoreUnavailable(f"{error.code} for {name!r}: {error.message}") from error
+    except (ParseError, ProtocolError) as error:
+        raise _CutOff(f"The answer for {name!r} is damaged: {error}") from error
     except MaxRetryError as error:
         # Its own words hold the whole address: of a presigned one, the signature too.
         raise StoreUnavailable(f"No answer for {name!r}: {error.reason}") from error.reason
@@ -281,6 +305,19 @@ def _translated(name: str) -> Iterator[None]:
         raise StoreUnavailable(f"No answer for {name!r}: {error}") from error
 
 
-def _json(value: Any) -> bytes:
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode()
+def _opened(name: str, data: bytes) -> Any:
+    try:
+        return sealed.load(data)
+    except ValueError as error:
+        raise Corrupt(f"Object {name!r} does not verify: {error}") from error
+
+
+def _checked(sha: str, data: bytes) -> bytes:
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha:
+        raise Corrupt(f"Blob {sha} has {len(data)} bytes with the digest {found}")
+    return data
+
+
+def _md5(data: bytes) -> str:
+    return b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()

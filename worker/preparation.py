@@ -11,7 +11,7 @@ from shared.arrays import NAMES, Arrays, Summary, load, write_arrays
 from shared.datasets import CATALOG
 from shared.errors import Corrupt, DatasetUnavailable, NotFound
 from shared.settings import Settings
-from shared.storage import Storage
+from shared.storage import READS, Storage
 from worker.datasets import BUILTIN
 
 
@@ -73,15 +73,21 @@ def _download(summary: Summary, store: Storage, folder: Path) -> None:
         fresh = Path(passing) / "arrays"
         fresh.mkdir()
         for name in NAMES:
-            source = names.dataset_object(summary.digest, f"{name}.npy")
-            store.read_file(source, fresh / f"{name}.npy")
-            found = _sha(fresh / f"{name}.npy")
-            if found != summary.files[name].sha256:
-                raise Corrupt(
-                    f"Object {source!r} has the digest {found}, its manifest says "
-                    f"{summary.files[name].sha256}: remove the object and PUT the data again"
-                )
+            _read_checked(name, summary, store, fresh / f"{name}.npy")
         _replace(fresh, folder, summary)
+
+
+def _read_checked(name: str, summary: Summary, store: Storage, path: Path) -> None:
+    """What arrives damaged is asked for again: it may have happened on the way."""
+    source, expected = names.dataset_object(summary.digest, path.name), summary.files[name].sha256
+    for _ in range(READS):
+        store.read_file(source, path)
+        if (found := _sha(path)) == expected:
+            return
+    raise Corrupt(
+        f"Object {source!r} has the digest {found}, its manifest says {expected}: remove the"
+        " object and PUT the data again"
+    )
 
 
 def _replace(fresh: Path, folder: Path, summary: Summary) -> None:

@@ -1,5 +1,7 @@
 """What Hubel asks of an object store, asked of a real one."""
 
+import base64
+import hashlib
 import os
 import socket
 import threading
@@ -35,7 +37,9 @@ def test_what_was_written_is_read_back(storage: Storage) -> None:
 
 def test_json_is_written_densely_and_in_the_order_given(storage: Storage) -> None:
     storage.write_json("a.json", {"b": [1, 1.0, "é"], "a": None})
-    assert '{"b":[1,1.0,"é"],"a":null}'.encode() == storage.read("a.json")
+    body = '{"b":[1,1.0,"é"],"a":null}'.encode()
+    seal = hashlib.sha256(body).hexdigest().encode()
+    assert b'{"sha256":"' + seal + b'",' + body[1:] == storage.read("a.json")
     assert list(storage.read_json("a.json")) == ["b", "a"]
 
 
@@ -48,6 +52,21 @@ def test_json_that_was_cut_short_is_corrupt(storage: Storage) -> None:
     storage.write("a.json", b'{"a":')
     with pytest.raises(Corrupt, match=r"a\.json"):
         storage.read_json("a.json")
+
+
+def test_json_that_says_another_number_than_was_written_is_corrupt(storage: Storage) -> None:
+    storage.write_json("a.json", {"loss": 1.25})
+    storage.write("a.json", storage.read("a.json").replace(b"1.25", b"1.35"))
+    with pytest.raises(Corrupt, match=r"a\.json"):
+        storage.read_json("a.json")
+
+
+def test_bytes_that_change_on_their_way_to_a_creation_are_refused(storage: Storage) -> None:
+    link = storage._client.get_presigned_url("PUT", storage._bucket, "a")
+    digest = base64.b64encode(hashlib.md5(b"as sent").digest()).decode()
+    answer = httpx.put(link, content=b"as come", headers={"Content-MD5": digest}, trust_env=False)
+    assert answer.status_code == 400
+    assert not storage.exists("a")
 
 
 def test_what_is_not_there_is_not_found(storage: Storage, tmp_path: Path) -> None:
