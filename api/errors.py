@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from api.faults import parameter_faults
-from shared.errors import Fault, HubelError
+from shared.errors import Corrupt, Fault, HubelError
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +110,8 @@ async def _hubel_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HubelError)
     if error.status >= 500:
         log.error("request %s: %s", request.scope["state"].get("request_id"), error.detail)
+    if isinstance(error, Corrupt) and (id := request.path_params.get("id")):
+        request.app.state.service.damage.met(id)
     return of_error(request.scope, error)
 
 

@@ -12,8 +12,10 @@ from api import outcome
 from api.service import Experiment, Service
 from api.tracker import Tracker
 from shared import names, planning
+from shared.attempts import Attempts, History
 from shared.errors import HubelError
-from shared.work import Attempts, preparation_work, work_name
+from shared.repairs import Repairs
+from shared.work import preparation_work, repair_work, work_name
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,7 @@ class Reconciler:
         self.service = service
         self.store, self.live = service.store, service.live
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{id(self):x}"
+        self.damage = service.damage
         self._indexed: set[str] = set()
         self._silent: dict[str, float] = {}
         """Since when nobody has held work whose last attempt has not said how it ended."""
@@ -43,8 +46,10 @@ class Reconciler:
         pause = self.service.settings.reconcile_seconds
         while not self._stop.wait(pause):
             try:
+                self.damage.pass_over()
                 if self.live.lead(self.owner, 5 * pause + 5):
                     self.pass_over()
+                    self._mend()
             except HubelError as error:
                 log.warning("reconciling waits: %s", error.detail)
             except Exception:
@@ -82,19 +87,22 @@ class Reconciler:
     def _prepare(self, experiment: Experiment) -> None:
         """Plan once every data set is there; until then see that somebody prepares them."""
         if experiment.accepted.measures is not None:
-            self._fail(experiment, "the plan of this measurement job is gone from the store")
+            reason = "the plan of this measurement job is gone from the store"
+            self._fail(experiment, {"reason": reason})
             return
         missing = planning.unprepared(experiment.spec, self.store)
         if not missing:
             self._plan(experiment)
         for dataset in self.live.idle(preparation_work(name) for name in missing):
             name = dataset.removeprefix(preparation_work(""))
-            attempts = Attempts.of_preparation(self.store, experiment.id, name)
-            if attempts.count() >= self.service.settings.max_attempts:
-                if not self._is_over(dataset, attempts):
-                    continue
-                self._fail(experiment, f"data set '{name}': {attempts.last_reason()}")
-            elif self.live.mark_queued(dataset):
+            history = Attempts.of_preparation(self.store, experiment.id, name).history()
+            if history.exhausted(self.service.settings):
+                if self._is_over(dataset, history):
+                    shown = history.shown()
+                    self._fail(
+                        experiment, shown | {"reason": f"data set '{name}': {shown['reason']}"}
+                    )
+            elif history.pause(self.service.settings) <= 0 and self.live.mark_queued(dataset):
                 self.service.sender.prepare(experiment.id, name)
 
     def _plan(self, experiment: Experiment) -> None:
@@ -106,7 +114,7 @@ class Reconciler:
         except HubelError as error:
             if error.status != 422:
                 raise
-            self._fail(experiment, error.detail)
+            self._fail(experiment, {"reason": error.detail})
             return
         service.keep_plan(experiment.id, plan)
 
@@ -118,26 +126,42 @@ class Reconciler:
             self._silent.pop(work, None)
         for work in idle:
             segment = tracker.plan.segments[works[work]]
-            attempts = Attempts.of_segment(self.store, experiment.id, segment)
-            if attempts.count() >= self.service.settings.max_attempts:
-                if self._is_over(work, attempts):
-                    tracker.failed[works[work]] = attempts.last_reason()
-                    log.error("segment %s is set aside: %s", work, attempts.last_reason())
+            history = Attempts.of_segment(self.store, experiment.id, segment).history()
+            if history.exhausted(self.service.settings):
+                if self._is_over(work, history):
+                    tracker.failed[works[work]] = history.shown()
+                    log.error("segment %s is set aside: %s", work, history.shown()["reason"])
+            elif history.pause(self.service.settings) > 0:
+                continue
             elif not self.service.sender.wake(self.live, experiment.id, works[work], tracker.plan):
                 return
 
-    def _is_over(self, work: str, attempts: Attempts) -> bool:
+    def _mend(self) -> None:
+        """Have somebody compute again what was found damaged."""
+        repairs, settings = Repairs(self.store), self.service.settings
+        for id, index in repairs.wanted():
+            segment = self.service.tracker(id).plan.segments[index]
+            if not self.live.idle([work := repair_work(segment)]):
+                continue
+            history = Attempts.of_repair(self.store, id, index).history()
+            if history.exhausted(settings) and self._is_over(work, history):
+                log.error("segment %d of experiment %s cannot be mended", index, id)
+                repairs.give_up(id, index, history.shown())
+            elif history.pause(settings) <= 0 and self.live.mark_queued(work):
+                self.service.sender.repair(id, index)
+
+    def _is_over(self, work: str, history: History) -> bool:
         """Whether the last attempt has ended: it says so, or nobody holds the work for half a lease
         more. A worker renews its lease well within that, also where Redis forgot it."""
-        if attempts.last_has_failed():
+        if not history.is_open:
             return True
         if not self.live.answers():
             return False
         since = self._silent.setdefault(work, time.monotonic())
         return time.monotonic() - since > self.service.settings.lease_seconds / 2
 
-    def _fail(self, experiment: Experiment, reason: str) -> None:
-        self._finish(experiment, outcome.ended("failed", [{"run": None, "reason": reason}]))
+    def _fail(self, experiment: Experiment, failure: dict[str, Any]) -> None:
+        self._finish(experiment, outcome.ended("failed", [{"run": None, **failure}]))
 
     def _finish(self, experiment: Experiment, end: dict[str, Any]) -> None:
         if self.service.finish(experiment.id, end):

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from api import outcome, status
+from api.damage import Damage
 from api.measurements import Jobs
 from api.tracker import Tracker
 from shared import names, planning, schedule
@@ -61,6 +62,7 @@ class Service:
         self.records, self.store = records, records.store
         self.live, self.sender, self.settings = live, sender, settings
         self.jobs = Jobs(self)
+        self.damage = Damage(self)
         self.accepted = lru_cache(maxsize=4096)(self._accepted)
         self._plan = lru_cache(maxsize=64)(self._read_plan)
         self._outcome = lru_cache(maxsize=4096)(self._read_outcome)

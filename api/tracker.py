@@ -29,7 +29,7 @@ class Tracker:
         self.experiment, self.plan = experiment, plan
         self.todo = [i for i, s in enumerate(plan.segments) if not s.stored or s.probes]
         self.done = set(range(len(plan.segments))) - set(self.todo)
-        self.failed: dict[int, str] = {}
+        self.failed: dict[int, dict[str, Any]] = {}
         self.trained = 0
         """Epochs that manifests say this experiment trained itself, replays left out."""
         self._enders: dict[tuple[str, str], list[int]] = {}
@@ -109,7 +109,7 @@ class Tracker:
 
     def failures(self) -> list[dict[str, Any]]:
         return [
-            {"run": run.index, "epoch": self.plan.segments[i].start, "reason": self.failed[i]}
+            {"run": run.index, "epoch": self.plan.segments[i].start, **self.failed[i]}
             for run in self.plan.runs
             for i in run.segments
             if i in self.failed

@@ -62,6 +62,7 @@ class Corrupt(HubelError):
     """A stored object does not match its digest."""
 
     status, code, title = 503, "corrupt", "A stored object does not verify"
+    retry_after = 10
 
 
 class DatasetUnavailable(HubelError):

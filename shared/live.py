@@ -21,6 +21,10 @@ log = logging.getLogger(__name__)
 PAUSE_SECONDS = 1.0
 """After a failure Redis is left alone for this long, so that an outage does not slow us down."""
 
+LOST_SECONDS = 20
+QUEUE = "hubel"
+"""Celery's list of messages."""
+
 _RENEW = """
 if redis.call('get', KEYS[1]) == ARGV[1] then
     return redis.call('pexpire', KEYS[1], ARGV[2])
@@ -30,6 +34,13 @@ if redis.call('exists', KEYS[1]) == 0 then
     return 1
 end
 return 0
+"""
+_MARK = """
+if redis.call('pttl', KEYS[1]) > tonumber(ARGV[2]) then
+    return 0
+end
+redis.call('set', KEYS[1], '1', 'PX', ARGV[1])
+return 1
 """
 _RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end"
 
@@ -73,26 +84,51 @@ class Live:
     # --- queue marks: what has been sent and not yet been taken ---
 
     def mark_queued(self, work: str) -> bool:
-        """True if it was not marked: the caller is the one to send it."""
+        """True if there is no mark that is believed: the caller is the one to send it."""
+        key = f"hubel:queued:{work}"
         return bool(
-            self._try(
-                lambda: self._redis.set(f"hubel:queued:{work}", "1", nx=True, px=self.queued_ms),
-                True,
-            )
+            self._try(lambda: self._redis.eval(_MARK, 1, key, self.queued_ms, self._old_ms()), 1)
         )
+
+    def _old_ms(self) -> int:
+        """A mark that is left no more than this is not believed."""
+        return self.queued_ms - 1000 * LOST_SECONDS if self.queue_length() == 0 else 0
 
     def unmark_queued(self, work: str) -> None:
         self._try(lambda: self._redis.delete(f"hubel:queued:{work}"), 0)
 
     def idle(self, works: Iterable[str]) -> list[str]:
-        """Those that are neither queued nor leased."""
+        """Those that nobody holds, and of which no message is believed to be under way.
+
+        A message that was taken by a worker that died before its lease is gone, and its mark is
+        not: with an empty queue a mark is believed for LOST_SECONDS only.
+        """
         works = list(works)
         if not works:
             return []
-        keys = [f"hubel:{kind}:{work}" for work in works for kind in ("lease", "queued")]
-        found = self._try(lambda: self._redis.mget(keys), [None] * len(keys))
-        return [w for w, lease, mark in zip(works, found[::2], found[1::2], strict=True)
-                if lease is None and mark is None]  # fmt: skip
+        leases, marks = self._held(works)
+        old = self._old_ms()
+        return [w for w, lease, left in zip(works, leases, marks, strict=True)
+                if not lease and left <= old]  # fmt: skip
+
+    def _held(self, works: list[str]) -> tuple[list[int], list[int]]:
+        """Of each: whether it is leased; milliseconds that its mark is left, negative without."""
+
+        def ask() -> list[Any]:
+            with self._redis.pipeline(transaction=False) as pipe:
+                for work in works:
+                    pipe.exists(f"hubel:lease:{work}")
+                for work in works:
+                    pipe.pttl(f"hubel:queued:{work}")
+                return pipe.execute()
+
+        found = self._try(ask, [0] * len(works) + [-2] * len(works))
+        return found[: len(works)], found[len(works) :]
+
+    def queue_length(self) -> int | None:
+        """Messages that wait for a worker; None: nobody can say."""
+        found = self._try(lambda: self._redis.llen(QUEUE), None)
+        return None if found is None else int(found)
 
     # --- live progress ---
 

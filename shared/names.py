@@ -15,6 +15,7 @@ ACTIVE = "active/"
 INDEX = "index/"
 EXPERIMENTS = "experiments/"
 DATASETS = "datasets/"
+REPAIRS = "repairs/"
 TIME_BITS = 48
 
 # `fullmatch`: `$` would let a trailing newline pass.
@@ -86,6 +87,21 @@ def attempts_prefix(scope: str, key: str) -> str:
 
 def preparation_prefix(id: str, dataset: str) -> str:
     return experiment_object(id, f"preparation/{_word(dataset)}") + "/"
+
+
+def repair(id: str, index: int) -> str:
+    """Marks that a segment of an experiment's plan is to be verified and mended."""
+    return f"{REPAIRS}{_experiment(id)}-{index}"
+
+
+def repair_of(name: str) -> tuple[str, int]:
+    """The experiment and the index that such a mark speaks of."""
+    id, _, index = name.removeprefix(REPAIRS).partition("-")
+    return _experiment(id), int(index)
+
+
+def repair_attempts_prefix(id: str, index: int) -> str:
+    return f"repair-attempts/{_experiment(id)}-{index}/"
 
 
 def attempt(prefix: str, name: str) -> str:

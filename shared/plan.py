@@ -86,9 +86,24 @@ class Plan(BaseModel):
         """What the network was shown from epoch 0 to the segment's end."""
         for run in self.runs:
             path = [self.segments[i] for i in run.segments]
-            if segment in path:
-                return [s for part in path[: path.index(segment) + 1] for s in part.stretches]
+            for end, part in enumerate(path, 1):
+                if (part.scope, part.key) == (segment.scope, segment.key):
+                    return [s for part in path[:end] for s in part.stretches]
         raise ValueError(f"no run of this plan goes through state {segment.key}")
+
+    def probed(self, segment: Segment) -> list[Probed]:
+        """All that this experiment measures of the states that a segment reaches, and of the
+        initial state where it begins with that."""
+        first = segment.start if segment.start == 0 else segment.start + 1
+        states = {segment.state(e): e for e in range(first, segment.end + 1)}
+        found = {
+            (states[key], digest): None
+            for run in self.runs
+            if self.scope(run) == segment.scope
+            for _, key, digest in run.probes
+            if key in states
+        }
+        return sorted(found)
 
     def children(self, index: int) -> Iterator[int]:
         """Segments that can start once this one is done."""

@@ -8,7 +8,7 @@ from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
 
-from shared.live import Live
+from shared.live import QUEUE, Live
 from shared.plan import Plan
 from shared.settings import Settings
 from shared.work import work_name
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 TRAIN = "hubel.train"
 PREPARE = "hubel.prepare"
-QUEUE = "hubel"
+REPAIR = "hubel.repair"
 
 
 def make_app(settings: Settings) -> Celery:
@@ -35,6 +35,8 @@ def make_app(settings: Settings) -> Celery:
         worker_prefetch_multiplier=1,
         worker_concurrency=1,
         worker_pool="prefork",
+        # A child that takes longer than this to start is killed: 4 s are few on a busy machine.
+        worker_proc_alive_timeout=60.0,
         worker_hijack_root_logger=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_send_task_events=False,
@@ -71,6 +73,9 @@ class Sender:
 
     def prepare(self, experiment: str, dataset: str) -> bool:
         return self._send(PREPARE, experiment, dataset)
+
+    def repair(self, experiment: str, segment: int) -> bool:
+        return self._send(REPAIR, experiment, segment)
 
     def _send(self, task: str, *args: Any) -> bool:
         try:

@@ -2,6 +2,7 @@
 so kept in memory once read."""
 
 import json
+import logging
 from collections import OrderedDict
 from threading import Lock
 from typing import Any
@@ -10,6 +11,8 @@ from shared import names
 from shared.chain import Manifest
 from shared.errors import Corrupt, NotFound
 from shared.storage import Storage
+
+log = logging.getLogger(__name__)
 
 CACHED = 20_000
 
@@ -23,7 +26,13 @@ class Records:
         self._lock = Lock()
 
     def manifest(self, scope: str, key: str) -> Manifest | None:
-        value = self._json(names.manifest(scope, key))
+        """One that does not verify is none: whoever wants the segment trains it again."""
+        name = names.manifest(scope, key)
+        try:
+            value = self._json(name)
+        except Corrupt as error:
+            log.error("counts as missing: %s", error)
+            return None
         return None if value is None else Manifest.model_validate(value)
 
     def covering(self, scope: str, key: str) -> str | None:
@@ -32,7 +41,7 @@ class Records:
             return key
         try:
             target = str(self.store.read_json(names.within(scope, key))["segment"])
-        except NotFound:
+        except (NotFound, Corrupt):
             return None
         return target if self.manifest(scope, target) is not None else None
 
@@ -40,7 +49,11 @@ class Records:
         return self.store.exists(names.within(scope, key))
 
     def measured(self, scope: str, key: str, probe: str) -> bool:
-        return self.measurement(scope, key, probe) is not None
+        try:
+            return self.measurement(scope, key, probe) is not None
+        except Corrupt as error:
+            log.error("counts as missing: %s", error)
+            return False
 
     def probed(self, scope: str, key: str) -> frozenset[str]:
         """One question, however many probes there are."""
@@ -48,6 +61,7 @@ class Records:
         return frozenset(names.probe_of(name) for name in self.store.names(prefix))
 
     def measurement(self, scope: str, key: str, probe: str) -> dict[str, Any] | None:
+        """Corrupt where it does not verify."""
         return self._json(names.measurement(scope, key, probe))
 
     def metrics(self, manifest: Manifest) -> list[dict[str, Any]]:
@@ -72,17 +86,19 @@ class Records:
             out.insert(0, manifest)
         return out
 
+    def forget(self) -> None:
+        """Something was written anew that otherwise never changes."""
+        with self._lock:
+            self._cache.clear()
+
     def _metrics_blob(self, manifest: Manifest) -> bytes:
         try:
             return self.store.read_blob(manifest.metrics)
         except (Corrupt, NotFound) as error:
+            self.forget()  # there may be a new generation of this manifest
             raise Corrupt(
-                f"The metrics of epochs {manifest.start + 1} to {manifest.end} are damaged:"
-                f" {error.detail}. A worker of the kind that trained them"
-                f" ({manifest.provenance['numerics']}) writes them again when it trains or measures"
-                " on from there: POST to the experiment's /measurements a Fisher measurement at its"
-                ' last epoch that it has not had, of other "samples" say. Or submit it with'
-                ' "reuse": false, to train all of it again for results of its own'
+                f"The metrics of epochs {manifest.start + 1} to {manifest.end} are damaged"
+                f" ({error.detail}) and are computed again, where a worker is there: ask again"
             ) from error
 
     def _json(self, name: str) -> dict[str, Any] | None:

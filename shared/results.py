@@ -110,6 +110,15 @@ class Results:
                 break
         return last[-n:]
 
+    def diverged(self, run: RunPlan) -> Row | None:
+        """Where a run that has ended diverged for good: the epoch, and in it the step, from 1, whose
+        loss was the first that was not finite. None for one that has not."""
+        last = self.last_epochs(run, 1)
+        if not last or not _lost(last[0]):
+            return None
+        row = next(row for row in self.epochs(run) if _lost(row))
+        return {"epoch": row["epoch"], "step": row.get("diverged_at_step")}
+
     def measurements(self, run: RunPlan, kinds: set[str]) -> Iterator[Row]:
         """A run's stored measurements of these kinds of probe, in the order of the plan."""
         scope, probes = self.plan.scope(run), self.plan.probes
@@ -137,6 +146,10 @@ class Results:
                 break
             ended = self.plan.segments[index].end
         return ended
+
+
+def _lost(row: Row) -> bool:
+    return isinstance(row["train_loss"], str)  # as JSON has no word for it
 
 
 def joined(

@@ -32,6 +32,12 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65_535, description="0: any free one")
     reconcile_seconds: float = Field(3, ge=0.1)
     max_attempts: int = Field(4, ge=1, description="tries at one segment before its runs fail")
+    max_infrastructure_attempts: int = Field(
+        20, ge=1, description="of these where a worker was killed or its machine was at fault"
+    )
+    retry_seconds: float = Field(
+        2, ge=0, description="pause before the second try; doubles with each, up to 5 minutes"
+    )
     max_body_bytes: int = Field(1 << 20, ge=1024)
     max_runs: int = Field(10_000, ge=1)
     max_epochs: int = Field(500_000, ge=1, description="of one experiment, each run by itself")
@@ -41,6 +47,14 @@ class Settings(BaseSettings):
 
     # Worker.
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    hang_seconds: float = Field(
+        600,
+        ge=1,
+        description="a step that takes longer ends its process; a download may, six times",
+    )
+    store_patience_seconds: float = Field(
+        600, ge=0, description="how long what was trained waits for a store that is away"
+    )
     threads: int = Field(1, ge=1, le=256, description="CPU threads; part of the numerics class")
     data_dir: Path = Field(Path("data"), description="where torchvision's data sets are or go")
     allow_download: bool = True

@@ -3,6 +3,7 @@
 Every outage becomes `StoreUnavailable` within seconds. Names of objects come from `names.py`.
 """
 
+import errno
 import hashlib
 import io
 import logging
@@ -35,6 +36,7 @@ READ_SECONDS = 15.0
 READS = 3
 """What arrives cut off or damaged is asked for again: it may have happened on the way."""
 PART_BYTES = 16 << 20
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EROFS}
 _MISSING = {"NoSuchKey", "NoSuchObject", "ResourceNotFound"}
 _REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed"}
 
@@ -296,13 +298,21 @@ def _translated(name: str) -> Iterator[None]:
                 "look at HUBEL_S3_ACCESS_KEY, HUBEL_S3_SECRET_KEY and the clocks"
             ) from error
         raise StoreUnavailable(f"{error.code} for {name!r}: {error.message}") from error
-    except (ParseError, ProtocolError) as error:
+    except (ParseError, ProtocolError, ValueError, KeyError, AttributeError) as error:
+        # What the SDK raises when it reads an answer of which a bit has changed.
         raise _CutOff(f"The answer for {name!r} is damaged: {error}") from error
     except MaxRetryError as error:
         # Its own words hold the whole address: of a presigned one, the signature too.
         raise StoreUnavailable(f"No answer for {name!r}: {error.reason}") from error.reason
     except (HTTPError, InvalidResponseError, ServerError, OSError) as error:
+        if is_no_room(error):  # on our own disk
+            raise
         raise StoreUnavailable(f"No answer for {name!r}: {error}") from error
+
+
+def is_no_room(error: BaseException) -> bool:
+    """Whether this machine's own disk or table of files is full."""
+    return isinstance(error, OSError) and error.errno in _NO_ROOM
 
 
 def _opened(name: str, data: bytes) -> Any:

@@ -9,6 +9,7 @@ from celery import signals
 
 from shared.queue import QUEUE, make_app
 from shared.settings import Settings
+from worker.overseer import Overseer
 from worker.tasks import die_with_parent, register
 
 
@@ -23,6 +24,7 @@ def main() -> None:
     stopping = multiprocessing.Event()
     register(app, settings, stopping)
     signals.worker_process_init.connect(lambda **_: die_with_parent(), weak=False)
+    signals.worker_ready.connect(lambda **_: Overseer(settings).start(), weak=False)
     signals.worker_shutting_down.connect(lambda **_: stopping.set(), weak=False)
     app.worker_main(
         ["worker", "--queues", QUEUE, "--without-gossip", "--without-mingle", *sys.argv[1:]]

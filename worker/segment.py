@@ -10,19 +10,24 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from shared import names, numbers
 from shared.arrays import Arrays
 from shared.chain import Manifest
-from shared.errors import Corrupt, NotFound, NotReady
+from shared.errors import Corrupt, NotFound, NotReady, StoreUnavailable
 from shared.plan import Plan, Probed, Segment
 from shared.records import Records
 from shared.schedule import Config, learning_rate
 from worker import probes
 from worker.train import Trainer
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
+
+LONGEST_PAUSE = 15.0
+"""Seconds between two questions to a store that is away, at most."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,28 @@ class Bench:
     """Called with the number of epochs trained and the seconds that the last one took."""
     stopping: Callable[[], bool] = lambda: False
     """True once this process was asked to stop: the segment then ends after the current epoch."""
+    patience_seconds: float = 0.0
+    """How long what was computed waits for a store that does not answer."""
+
+    def patiently(self, call: Callable[[], T]) -> T:
+        """`call`, and again while the store is away: what was trained is not thrown away for it."""
+        until, pause = time.monotonic() + self.patience_seconds, 1.0
+        while True:
+            try:
+                return call()
+            except StoreUnavailable as error:
+                if time.monotonic() + pause > until or self.stopping():
+                    raise
+                log.warning("waiting for the store: %s", error)
+            self._rest(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _rest(self, seconds: float) -> None:
+        """The lease is kept, and a cancelled experiment is not waited for."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self.tick()
+            time.sleep(min(seconds, 0.5))
 
 
 def execute(bench: Bench, plan: Plan, segment: Segment) -> bool:
@@ -53,6 +80,14 @@ def execute(bench: Bench, plan: Plan, segment: Segment) -> bool:
         return work.train(missing)
     work.replay(manifest, missing)
     return True
+
+
+def mend(bench: Bench, plan: Plan, segment: Segment) -> bool:
+    """Verify all that is stored of a segment, and compute again what is damaged or gone."""
+    whole = segment.model_copy(update={"probes": plan.probed(segment)})
+    if bench.records.manifest(segment.scope, segment.key) is not None:
+        _Work(bench, plan, whole).verify()
+    return execute(bench, plan, whole)
 
 
 def _missing(bench: Bench, segment: Segment) -> list[Probed]:
@@ -85,9 +120,9 @@ class _Work:
             self._epoch(epoch)
             self._measure(epoch + 1, missing)
             if self.bench.stopping():
-                self._store(start, epoch + 1)
+                self._finish(start, epoch + 1)
                 return epoch + 1 == self.segment.end
-        self._store(start, self.segment.end)
+        self._finish(start, self.segment.end)
         return True
 
     def replay(self, manifest: Manifest, missing: list[Probed]) -> None:
@@ -103,6 +138,15 @@ class _Work:
         if any(epoch == self.segment.end for epoch, _ in missing):
             self._restore(manifest)
             self._measure(self.segment.end, missing)
+
+    def verify(self) -> None:
+        """Train again what leads through this segment and has lost one of its blobs."""
+        scope, segment = self.segment.scope, self.segment
+        for manifest in self.records.spanning(scope, segment.key, segment.start):
+            blobs = (manifest.checkpoint, manifest.metrics)
+            if not all(self.store.verifies(digest) for digest in blobs):
+                log.error("state %s is trained again: a blob of it is damaged", manifest.key)
+                self._replace(manifest)
 
     def _furthest(self, missing: list[Probed]) -> int:
         """The epoch of the last stored state that misses no measurement before it."""
@@ -130,12 +174,7 @@ class _Work:
             self.trainer.load(self.store.read_blob(manifest.checkpoint))
         except (Corrupt, NotFound) as error:
             log.error("state %s is trained again: %s", manifest.key, error)
-            if manifest.checkpoint not in self._train_again(manifest):
-                raise Corrupt(
-                    f"The checkpoint of state {manifest.key} is damaged, and training it again"
-                    f" here ({self.numerics}) gives other bytes than it had"
-                    f" ({manifest.provenance['numerics']}): let a worker of that kind take it"
-                ) from error
+            self._replace(manifest)
 
     def _mend_metrics(self, epoch: int) -> None:
         """Train again what leads to the state after `epoch` and has lost its metrics. Nothing is
@@ -157,14 +196,48 @@ class _Work:
         log.error("state %s is trained again: its metrics are damaged", manifest.key)
         return manifest.metrics in self._train_again(manifest)
 
-    def _train_again(self, manifest: Manifest) -> set[str]:
-        """Go to a stored state by training. Of its two blobs those that came out the same are
-        written again: their digests."""
+    def _replace(self, manifest: Manifest) -> None:
+        """Train a stored state again. The same numerics class has to give the same bytes; another
+        one makes a new generation of the manifest, and what was built on the old stays."""
+        blobs = self._train_again(manifest)
+        expected = {manifest.checkpoint, manifest.metrics}
+        if manifest.provenance["numerics"] != self.numerics:
+            self._new_generation(manifest, blobs)
+        elif not expected <= blobs.keys():
+            raise Corrupt(
+                f"State {manifest.key} is damaged, and training it again gives other bytes than it"
+                f" had, on the same kind of device ({self.numerics}): look for a changed library or"
+                " a faulty machine"
+            )
+
+    def _new_generation(self, manifest: Manifest, blobs: dict[str, bytes]) -> None:
+        checkpoint, metrics = (self.store.write_blob(data) for data in blobs.values())
+        before = {"numerics": manifest.provenance["numerics"]}
+        before |= {"checkpoint": manifest.checkpoint, "metrics": manifest.metrics}
+        renewed = manifest.model_copy(
+            update={
+                "checkpoint": checkpoint,
+                "metrics": metrics,
+                "provenance": manifest.provenance
+                | {name: self.bench.provenance[name] for name in ("worker", "numerics", "device")}
+                | {"generation": manifest.provenance.get("generation", 1) + 1}
+                | {"replaces": before, "replaced": _now()},
+            }
+        )
+        self.store.write_json(
+            names.manifest(self.segment.scope, manifest.key), renewed.model_dump()
+        )
+        self.records.forget()
+
+    def _train_again(self, manifest: Manifest) -> dict[str, bytes]:
+        """Go to a stored state by training: its checkpoint and its metrics by their digests. Those
+        that came out as they were are written again."""
         self._load(manifest.parent, manifest.start)
         rows = [self._train(epoch) for epoch in range(manifest.start, manifest.end)]
         blobs = {_digest(data): data for data in (self.trainer.checkpoint(), _encoded(rows))}
-        same = blobs.keys() & {manifest.checkpoint, manifest.metrics}
-        return {self.store.write_blob(blobs[digest]) for digest in same}
+        for digest in blobs.keys() & {manifest.checkpoint, manifest.metrics}:
+            self.store.write_blob(blobs[digest])
+        return blobs
 
     def _epoch(self, epoch: int) -> None:
         self.rows.append(self._train(epoch))
@@ -193,8 +266,18 @@ class _Work:
                 "provenance": self.bench.provenance | {"time": _now()},
             }
             if replayed:
-                record["provenance"]["replay_matches"] = self._replay_matches()
-            self.store.create_json(names.measurement(self.segment.scope, key, digest), record)
+                matches = self.bench.patiently(self._replay_matches)
+                record["provenance"]["replay_matches"] = matches
+            self.bench.patiently(partial(self._keep, key, digest, record))
+
+    def _keep(self, key: str, digest: str, record: dict[str, Any]) -> None:
+        """A measurement, unless there is one that verifies."""
+        scope = self.segment.scope
+        name = names.measurement(scope, key, digest)
+        if not self.store.create_json(name, record) and not self.records.measured(
+            scope, key, digest
+        ):
+            self.store.write_json(name, record)
 
     def _replay_matches(self) -> bool | None:
         """Whether the epochs trained again gave the numbers that are stored; None where those are
@@ -207,10 +290,13 @@ class _Work:
             return None
         return all(stored[row["epoch"]] == numbers.storable(row) for row in self.rows)
 
-    def _store(self, start: int, end: int) -> None:
+    def _finish(self, start: int, end: int) -> None:
+        checkpoint = self.trainer.checkpoint()
+        self.bench.patiently(lambda: self._store(start, end, checkpoint))
+
+    def _store(self, start: int, end: int, checkpoint: bytes) -> None:
         """Blobs first, then the pointers of the epochs inside, the manifest last."""
         scope, key = self.segment.scope, self.segment.state(end)
-        checkpoint = self.trainer.checkpoint()
         manifest = Manifest(
             key=key,
             parent=self.segment.state(start),
@@ -234,14 +320,17 @@ class _Work:
             self._adopt(manifest)
 
     def _adopt(self, ours: Manifest) -> None:
-        """Somebody stored this segment first. Theirs stands; a difference is worth a line."""
-        theirs = self.records.manifest(self.segment.scope, ours.key)
-        if theirs is None or theirs.checkpoint == ours.checkpoint:
-            return
-        log.error(
-            "state %s was stored with other bytes: theirs %s, ours %s",
-            ours.key, theirs.provenance.get("numerics"), ours.provenance.get("numerics"),
-        )  # fmt: skip
+        """Somebody stored this segment first. Theirs stands, where it verifies; a difference is
+        worth a line."""
+        scope = self.segment.scope
+        theirs = self.records.manifest(scope, ours.key)
+        if theirs is None:
+            self.store.write_json(names.manifest(scope, ours.key), ours.model_dump())
+        elif theirs.checkpoint != ours.checkpoint:
+            log.error(
+                "state %s was stored with other bytes: theirs %s, ours %s",
+                ours.key, theirs.provenance.get("numerics"), ours.provenance.get("numerics"),
+            )  # fmt: skip
 
 
 def _idle_since(plan: Plan, segment: Segment) -> int:

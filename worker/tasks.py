@@ -7,33 +7,38 @@ import ctypes
 import logging
 import os
 import signal
-import socket
 import sys
-import threading
-import time
 import traceback
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn
 
 from celery import Celery
 
 from shared import names
-from shared.errors import Cancelled, HubelError, NotReady, StoreUnavailable
+from shared.attempts import Attempts, Failure, Kind
+from shared.errors import Cancelled, HubelError, NotReady, StoreUnavailable, StoreUnsuitable
 from shared.live import Live
 from shared.plan import Plan, Segment
-from shared.queue import PREPARE, TRAIN, Sender
+from shared.queue import PREPARE, REPAIR, TRAIN, Sender
 from shared.records import Records
+from shared.repairs import Repairs
 from shared.settings import Settings
-from shared.storage import Storage
-from shared.work import Attempts, preparation_work, work_name
+from shared.storage import Storage, is_no_room
+from shared.work import preparation_work, repair_work, work_name
+from worker.heartbeat import Heartbeat
+from worker.last_words import LastWords, supervisor_name
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0
-"""How often a running segment renews its lease and looks at its cancel flag."""
-STEP_SECONDS = 600.0
-"""A step that takes longer than this is taken for a hang."""
+LONGEST_REST = 60.0
+"""Seconds that a worker takes nothing after its store or its disk failed it, at most."""
+DOWNLOADS = 6
+"""A download may be silent for this many times as long as a step."""
+SPENT, HUNG = 70, 71
+"""Exit codes of a child that another one has to take the place of."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -55,55 +60,154 @@ class Crew:
         self.records = Records(Storage(settings))
         self.store = self.records.store
         self.sender = Sender(app)
-        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self.name = f"{supervisor_name(os.getppid())}:{os.getpid()}"
+        self.words = LastWords(settings)
         self.plan = lru_cache(maxsize=8)(self._plan)
+        self._rest = 0.0
 
     def _plan(self, experiment: str) -> Plan:
         return Plan.model_validate(
             self.store.read_json(names.experiment_object(experiment, "plan.json"))
         )
 
+    # --- one piece of work ---
+
     def train(self, experiment: str, index: int) -> None:
-        plan = self.plan(experiment)
-        segment = plan.segments[index]
-        work = work_name(segment)
-        if not self.live.take(work, self.name):
-            return
-        try:
-            with _Heartbeat(self.live, experiment, work, self.name) as tick:
-                done = not self._ended(experiment) and self._attempt(
-                    experiment, plan, segment, tick
-                )
-            if done:
+        with self._guarded():
+            plan = self.plan(experiment)
+            segment = plan.segments[index]
+            attempts = Attempts.of_segment(self.store, experiment, segment)
+            run = partial(self._run, experiment, plan, segment)
+            if self._take(work_name(segment), experiment, attempts, run):
                 self._wake_children(experiment, plan, index)
+
+    def prepare(self, experiment: str, dataset: str) -> None:
+        from worker.preparation import prepare
+
+        def run(_: Heartbeat) -> bool:
+            prepare(dataset, self.store, self.settings)
+            return True
+
+        with self._guarded():
+            attempts = Attempts.of_preparation(self.store, experiment, dataset)
+            self._take(preparation_work(dataset), experiment, attempts, run, DOWNLOADS)
+
+    def repair(self, experiment: str, index: int) -> None:
+        from worker.segment import mend
+
+        with self._guarded():
+            plan = self.plan(experiment)
+            segment = plan.segments[index]
+            attempts = Attempts.of_repair(self.store, experiment, index)
+            run = partial(self._run, experiment, plan, segment, how=mend)
+            if self._take(repair_work(segment), None, attempts, run):
+                Repairs(self.store).done(experiment, index)
+
+    def _take(
+        self,
+        work: str,
+        experiment: str | None,
+        attempts: Attempts,
+        run: Callable[[Heartbeat], bool],
+        patience: int = 1,
+    ) -> bool:
+        """True where all of it is done. With an experiment: unless that has ended."""
+        if not self.live.take(work, self.name):
+            return False
+        try:
+            history = attempts.history()
+            ended = experiment is not None and self._ended(experiment)
+            if ended or history.exhausted(self.settings):
+                return False
+            return self._attempt(work, experiment, attempts, run, patience)
         finally:
             self.live.release(work, self.name)
+
+    def _attempt(
+        self,
+        work: str,
+        experiment: str | None,
+        attempts: Attempts,
+        run: Callable[[Heartbeat], bool],
+        patience: int,
+    ) -> bool:
+        attempt = attempts.begin(self.name)
+        hung = partial(self._hung, attempts, attempt, work)
+        limit = patience * self.settings.hang_seconds
+        with self.words:
+            try:
+                with Heartbeat(
+                    self.live, experiment, work, self.name, limit, hung, self.words.beat
+                ) as tick:
+                    done = run(tick)
+            except (Cancelled, NotReady) as reason:
+                log.warning("%s given back: %s", work, reason)
+                done = False
+            except (StoreUnavailable, StoreUnsuitable):
+                attempts.forget(attempt)
+                raise
+            except Exception as error:
+                log.exception("%s failed", work)
+                attempts.fail(attempt, self._failure(error))
+                raise
+        attempts.forget(attempt)
+        return done
+
+    def _failure(self, error: Exception) -> Failure:
+        kind: Kind = "infrastructure" if is_no_room(error) else "error"
+        return Failure(kind, type(error).__name__, _reason(error), self.words.tail())
+
+    def _hung(self, attempts: Attempts, attempt: str, work: str, seconds: float) -> NoReturn:
+        """In the thread that watches: the one that works does not come back."""
+        self.words.stacks()
+        message = f"no step was made for {seconds:.0f} s (HUBEL_HANG_SECONDS)"
+        log.error("%s hangs: %s", work, message)
+        try:
+            attempts.fail(attempt, Failure("hung", "Hang", message, self.words.tail()))
+            self.live.release(work, self.name)
+        finally:
+            os._exit(HUNG)
+
+    # --- what is left of this process after it ---
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """One task's failure is its own: the next one finds a sound process."""
+        try:
+            yield
+            self._rest = 0.0
+        except (StoreUnavailable, StoreUnsuitable) as error:
+            self._pause(error)
+        except HubelError as error:
+            log.error("%s", error.detail)
+        except Exception as error:
+            if is_no_room(error):
+                self._pause(error)
+                return
+            # Memory, a CUDA context, a library: nobody knows what it left behind.
+            log.exception("this process ends, another one takes its place")
+            logging.shutdown()
+            os._exit(SPENT)
+
+    def _pause(self, error: Exception) -> None:
+        """This machine or its way to the store is at fault: leave the queue to others for a while,
+        longer each time."""
+        self._rest = min(LONGEST_REST, 2 * self._rest or 1.0)
+        log.warning("this worker takes nothing for %.0f s: %s", self._rest, error)
+        self.stopping.wait(self._rest)
 
     def _ended(self, experiment: str) -> bool:
         outcome = names.experiment_object(experiment, "outcome.json")
         return self.live.cancelled(experiment) or self.store.exists(outcome)
 
-    def _attempt(self, experiment: str, plan: Plan, segment: Segment, tick: "_Heartbeat") -> bool:
-        """Run the segment once. An attempt is written down first: a process that is killed cannot
-        say so afterwards."""
-        attempts = Attempts.of_segment(self.store, experiment, segment)
-        if attempts.count() >= self.settings.max_attempts:
-            return False
-        attempt = attempts.begin(self.name)
-        try:
-            done = self._run(experiment, plan, segment, tick)
-            attempts.forget(attempt)
-            return done
-        except (Cancelled, NotReady, StoreUnavailable) as reason:
-            log.warning("segment %s given back: %s", segment.key[:12], reason)
-            attempts.forget(attempt)
-            return False
-        except Exception as error:
-            log.exception("segment %s failed", segment.key[:12])
-            attempts.fail(attempt, _reason(error))
-            return False
-
-    def _run(self, experiment: str, plan: Plan, segment: Segment, tick: "_Heartbeat") -> bool:
+    def _run(
+        self,
+        experiment: str,
+        plan: Plan,
+        segment: Segment,
+        tick: Heartbeat,
+        how: Callable[..., bool] | None = None,
+    ) -> bool:
         from worker import datasets_cache, device
         from worker.segment import Bench, execute
 
@@ -127,9 +231,10 @@ class Crew:
             tick=tick,
             after_epoch=after_epoch,
             stopping=self.stopping.is_set,
+            patience_seconds=self.settings.store_patience_seconds,
         )
         self.live.report(work, report | {"epoch": segment.start})
-        done = execute(bench, plan, segment)
+        done = (how or execute)(bench, plan, segment)
         if done:
             self.live.report(work, report | {"epoch": segment.end, "done": True})
         return done
@@ -139,72 +244,12 @@ class Crew:
             if not plan.segments[child].stored:
                 self.sender.wake(self.live, experiment, child, plan)
 
-    def prepare(self, experiment: str, dataset: str) -> None:
-        from worker.preparation import prepare
-
-        work = preparation_work(dataset)
-        if not self.live.take(work, self.name):
-            return
-        attempts = Attempts.of_preparation(self.store, experiment, dataset)
-        try:
-            if self._ended(experiment) or attempts.count() >= self.settings.max_attempts:
-                return
-            attempt = attempts.begin(self.name)
-            try:
-                with _Heartbeat(self.live, experiment, work, self.name):
-                    prepare(dataset, self.store, self.settings)
-                attempts.forget(attempt)
-            except StoreUnavailable:
-                attempts.forget(attempt)
-            except Exception as error:
-                log.exception("data set %s could not be prepared", dataset)
-                attempts.fail(attempt, _reason(error))
-        finally:
-            self.live.release(work, self.name)
-
-
-class _Heartbeat:
-    """Holds a lease while steps are made, and stops the work when its experiment is cancelled.
-
-    A step may take longer than a lease, so a thread renews it as well; it gives up after
-    STEP_SECONDS without a step, so that a hang is seen.
-    """
-
-    def __init__(self, live: Live, experiment: str, work: str, owner: str) -> None:
-        self.live, self.experiment, self.work, self.owner = live, experiment, work, owner
-        self.stepped = time.monotonic()
-        self.looked = 0.0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._renew, name="heartbeat", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def __call__(self) -> None:
-        self.stepped = time.monotonic()
-        if self.stepped - self.looked < LOOK_SECONDS:
-            return
-        self.looked = self.stepped
-        self.live.renew(self.work, self.owner)
-        if self.live.cancelled(self.experiment):
-            raise Cancelled("the experiment was cancelled")
-
-    def _renew(self) -> None:
-        while not self._over.wait(self.live.lease_ms / 4000):
-            if time.monotonic() - self.stepped < STEP_SECONDS:
-                self.live.renew(self.work, self.owner)
-
 
 def _reason(error: Exception) -> str:
     if isinstance(error, HubelError):
         return error.detail
     where = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+    return f"{error} ({Path(where.filename).name}:{where.lineno})"
 
 
 _crew: list[Crew] = []
@@ -225,3 +270,7 @@ def register(app: Celery, settings: Settings, stopping: Any) -> None:
     @app.task(name=PREPARE)
     def prepare(experiment: str, dataset: str) -> None:
         crew().prepare(experiment, dataset)
+
+    @app.task(name=REPAIR)
+    def repair(experiment: str, segment: int) -> None:
+        crew().repair(experiment, segment)

@@ -100,7 +100,8 @@ class Trainer:
 
         `train_loss` and `train_accuracy` are means over the images as they were trained on:
         under the stimulus, augmented, with the weights of their step. A run that diverges gives
-        nan, not an error.
+        nan, not an error, and `diverged_at_step`: the first step of this epoch, counted from 1,
+        whose loss was not finite.
         """
         settings = regularisers.settings_of(stimulus, self._usual)
         for group in self.optimizer.param_groups:
@@ -108,17 +109,21 @@ class Trainer:
         self.model.train()
         augmented = deficits.augmentable(stimulus)
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
-        seen = 0
+        finite = torch.zeros((), dtype=torch.int64, device=self.device)
+        seen = steps = 0
         for indices, moves in self._batches(epoch, settings):
             tick()
             images, labels = self.show("train", indices, stimulus, epoch)
             if augmented and moves is not None:
                 images = augmentation.augment(images, moves, settings.augmentation["shift"])
             sums += self._step(images, labels)
-            seen += len(labels)
+            # Once the sum is not finite, it stays so. Counted on the device: no waiting for it.
+            finite += torch.isfinite(sums[0])
+            seen, steps = seen + len(labels), steps + 1
         loss, correct = (sums / seen).tolist()
         trained = {"train_loss": loss, "train_accuracy": correct, "learning_rate": learning_rate}
-        return trained | self.evaluate(tick)
+        diverged = {} if finite == steps else {"diverged_at_step": int(finite) + 1}
+        return trained | diverged | self.evaluate(tick)
 
     def _step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One step of the optimiser; (2,) float64: summed loss, number of right answers."""

@@ -47,7 +47,8 @@ def runs(
     page_size: PageSize,
     page_token: PageToken = None,
 ) -> Json:
-    """Each run: its place in the sweep, its state, and its final score once it has one."""
+    """Each run: its place in the sweep, its state, and its final score once it has one. `diverged`:
+    the epoch and the step from which on its loss is not finite; such a run is a result."""
     pairs = zip(results.plan.runs, service.run_states(id), strict=False)
 
     def show(pair: tuple[RunPlan, str]) -> Json:
@@ -68,6 +69,7 @@ def _run(run: RunPlan, state: str, results: Results) -> Json:
         "epochs": run.epochs,
         "windows": run.windows,
         "score": numbers.shown(found),
+        "diverged": results.diverged(run) if state == "succeeded" else None,
     }
 
 

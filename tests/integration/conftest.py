@@ -30,12 +30,13 @@ class Lab:
     workers: list[Child] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
 
-    def start_worker(self) -> Child:
+    def start_worker(self, *program_of: str, **env: str) -> Child:
+        """The product's, unless another program is named; with these environment variables."""
         program = Program(
             f"worker-{len(self.workers)}",
-            [sys.executable, "-m", "worker.main"],
+            [sys.executable, *(program_of or ("-m", "worker.main"))],
             lambda: True,
-            _environment(self.settings),
+            _environment(self.settings) | env,
         )
         self.workers.append(Child(program, lambda name, line: self.lines.append(f"{name} {line}")))
         return self.workers[-1]

@@ -13,15 +13,16 @@ from api.reconcile import Reconciler
 from api.service import SENT_AT_ONCE, Service
 from api.tracker import ASKED_FOR_A_STATUS
 from shared import names
+from shared.attempts import Attempts, Failure
 from shared.chain import Manifest
 from shared.live import PAUSE_SECONDS, Live
 from shared.queue import Sender, make_app
 from shared.records import Records
 from shared.spec import ExperimentSpec
 from shared.storage import Storage
-from shared.work import Attempts, work_name
+from shared.work import work_name
+from worker.heartbeat import Heartbeat
 from worker.preparation import prepare
-from worker.tasks import _Heartbeat
 
 pytestmark = pytest.mark.services
 
@@ -38,7 +39,9 @@ class Counted(Records):
 
 @pytest.fixture
 def service(settings, storage):
-    quick = settings.model_copy(update={"lease_seconds": 2.0, "max_attempts": 1})
+    quick = settings.model_copy(
+        update={"lease_seconds": 2.0, "max_attempts": 1, "max_infrastructure_attempts": 1}
+    )
     return Service(Counted(storage), Live(quick), Sender(make_app(quick)), quick)
 
 
@@ -141,23 +144,28 @@ def test_an_attempt_is_dead_once_nobody_holds_it_and_not_before(service, experim
     reconciler.look_at(experiment.id)
     status = service.status(experiment.id)
     assert status["progress"]["runs"]["failed"] == 1
-    assert "died each time" in status["failures"][0]["reason"]
+    assert status["failures"][0]["reason"].startswith("WorkerVanished")
 
 
 def test_an_attempt_that_says_it_failed_is_believed_at_once(service, experiment):
     segment = experiment.plan.segments[0]
     attempts = Attempts.of_segment(service.store, experiment.id, segment)
     service.live.unmark_queued(work_name(segment))
-    attempts.fail(attempts.begin("a worker"), "out of memory")
+    failure = Failure("died", "OutOfMemory", "no more of it", "the last words")
+    attempts.fail(attempts.begin("a worker"), failure)
     Reconciler(service).look_at(experiment.id)
-    assert service.status(experiment.id)["failures"][0]["reason"] == "out of memory"
+    expected = {
+        "run": 0, "epoch": 0, "attempts": 1, "kind": "died", "error": "OutOfMemory",
+        "message": "no more of it", "reason": "OutOfMemory: no more of it",
+    }  # fmt: skip
+    assert service.status(experiment.id)["failures"] == [expected]
 
 
 def test_a_step_may_take_longer_than_a_lease(service):
     work, live = "a" * 64, service.live
     assert live.take(work, "a worker")
     live.report(work, {"epoch": 3})
-    with _Heartbeat(live, "0" * 24, work, "a worker"):
+    with Heartbeat(live, "0" * 24, work, "a worker"):
         time.sleep(5)  # also longer than a report is kept
         assert not live.take(work, "another")
         assert live.progress([work])[work]["epoch"] == 3

@@ -321,6 +321,21 @@ def test_divergence_gives_nan_not_an_error():
         metrics = trainer.train_epoch(epoch, [], 1e30, ignore)
     assert math.isnan(metrics["train_loss"])
     assert math.isnan(metrics["test_loss"])
+    assert metrics["diverged_at_step"] == 1
+
+
+def test_the_first_step_is_named_whose_loss_is_not_finite():
+    trainer = Trainer(config(), arrays())
+    whole, steps = trainer._step, []
+
+    def step(images, labels):
+        steps.append(1)
+        return whole(images, labels) * (math.nan if len(steps) == 3 else 1.0)
+
+    trainer._step = step
+    assert trainer.train_epoch(0, [], 0.05, ignore)["diverged_at_step"] == 3
+    steps[:] = [1, 1, 1]
+    assert "diverged_at_step" not in trainer.train_epoch(1, [], 0.05, ignore)
 
 
 def test_tick_is_called_at_every_step_and_every_batch_of_evaluation():

@@ -1,0 +1,78 @@
+"""Work that raises, crashes, hangs, is killed or diverges: alone, with its words kept."""
+
+import time
+from pathlib import Path
+
+import pytest
+from small import submit
+
+from shared.attempts import Attempts
+
+pytestmark = pytest.mark.services
+
+EXPECTED = {
+    101: ("error", "ValueError", "a shape that does not fit"),
+    102: ("error", "_ArrayMemoryError", "Unable to allocate"),
+    103: ("died", "SIGSEGV", "the worker's process ended by SIGSEGV"),
+    104: ("infrastructure", "SIGKILL", "somebody ended the worker's process"),
+    105: ("hung", "Hang", "no step was made for"),
+}
+SAID = {
+    101: "a shape that does not fit",
+    102: "run_out_of_memory",
+    103: "Segmentation fault",
+    104: "",
+    105: "Current thread",
+}
+"""In the log that is kept: a traceback, or the stacks of the threads."""
+ONE = {"sweep": {}, "fisher": None, "deficit": None, "training": {"epochs": 2, "batch_size": 64}}
+
+
+@pytest.fixture
+def poisoned(lab, tmp_path):
+    """The lab with one worker, in which seeds from 101 are poison. Each is tried twice."""
+    limits = {"max_attempts": 2, "max_infrastructure_attempts": 2, "retry_seconds": 0.2}
+    for name, value in limits.items():
+        setattr(lab.settings, name, value)
+    lab.start_worker(str(Path(__file__).parent / "poisoned_worker.py"), HUBEL_HANG_SECONDS="4")
+    return lab
+
+
+def history(lab, id):
+    """Of the only run's segment."""
+    segment = lab.service.plan(id).segments[0]
+    return Attempts.of_segment(lab.service.store, id, segment).history()
+
+
+@pytest.mark.parametrize("seed", EXPECTED)
+def test_poison_fails_alone_and_the_next_experiment_starts_within_a_minute(poisoned, seed):
+    bad = submit(poisoned, **ONE, seeds=[seed, 0])
+    next_one = submit(poisoned, **ONE, seeds=[1])
+    assert poisoned.wait(bad)["state"] == "failed"
+    kind, error, message = EXPECTED[seed]
+    (failure,) = poisoned.service.status(bad)["failures"]
+    assert (failure["run"], failure["kind"], failure["error"]) == (0, kind, error)
+    assert failure["message"].startswith(message)
+    assert failure["attempts"] == 2
+    assert poisoned.service.run_states(bad) == ["failed", "succeeded"]
+    tries = history(poisoned, bad).attempts
+    assert all(SAID[seed] in attempt.failure.log for attempt in tries)
+    assert tries[1].started - tries[0].ended >= 0.2
+    began = time.monotonic()
+    assert poisoned.wait(next_one)["state"] == "succeeded"
+    assert time.monotonic() - began < 60
+
+
+def test_a_loss_that_is_not_finite_is_a_result_and_says_from_which_step(lab, http):
+    lab.start_worker()
+    optimizer = {"name": "sgd", "learning_rate": 100, "weight_decay": 1.0}
+    training = {"epochs": 20, "batch_size": 64, "optimizer": optimizer}
+    id = submit(lab, **ONE | {"training": training})
+    assert lab.wait(id)["state"] == "succeeded"
+    rows = http.get(f"/v1/experiments/{id}/metrics", params={"metric": "train_loss"}).json()
+    lost = [row["epoch"] for row in rows if row["value"] is None]
+    assert lost == list(range(lost[0], 21))
+    (run,) = http.get(f"/v1/experiments/{id}/runs").json()["runs"]
+    assert run["state"] == "succeeded"
+    assert run["diverged"]["epoch"] == lost[0]
+    assert run["diverged"]["step"] in (1, 2)

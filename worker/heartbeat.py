@@ -1,0 +1,69 @@
+"""Holds a lease while steps are made, and stops the work when its experiment is cancelled."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Self
+
+from shared.errors import Cancelled
+from shared.live import Live
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+"""How often a running segment renews its lease and looks at its cancel flag."""
+
+
+class Heartbeat:
+    """A step may take longer than a lease, so a thread renews it as well. After `hang_seconds`
+    without a step it calls `hung`, once, and lets the lease go."""
+
+    def __init__(
+        self,
+        live: Live,
+        experiment: str | None,
+        work: str,
+        owner: str,
+        hang_seconds: float = float("inf"),
+        hung: Callable[[float], None] = lambda seconds: None,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.live, self.experiment, self.work, self.owner = live, experiment, work, owner
+        self.stepped = time.monotonic()
+        self.looked = 0.0
+        self._hang_seconds, self._hung, self._beat = hang_seconds, hung, beat
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def __call__(self) -> None:
+        self.stepped = time.monotonic()
+        if self.stepped - self.looked < LOOK_SECONDS:
+            return
+        self.looked = self.stepped
+        self.live.renew(self.work, self.owner)
+        if self.experiment is not None and self.live.cancelled(self.experiment):
+            raise Cancelled("the experiment was cancelled")
+
+    def _watch(self) -> None:
+        looked, silent = time.monotonic(), 0.0
+        pause = min(self.live.lease_ms / 4000, self._hang_seconds / 4)
+        while not self._over.wait(pause):
+            now, stepped = time.monotonic(), self.stepped
+            # What passes while this process is stopped as a whole is no hang.
+            passed = min(now - max(looked, stepped), 2 * pause)
+            silent = passed if stepped > looked else silent + passed
+            looked = now
+            if silent > self._hang_seconds:
+                self._hung(silent)
+                return
+            self._beat()
+            self.live.renew(self.work, self.owner)

@@ -1,0 +1,81 @@
+"""What a worker says while it tries one piece of work, in a file that outlives its process: the
+parent reads there how the child died. The file's time says when the child last lived."""
+
+import contextlib
+import faulthandler
+import logging
+import os
+import socket
+from pathlib import Path
+from tempfile import gettempdir
+from typing import IO, Self
+
+from shared.settings import Settings
+
+KEPT_BYTES = 8_000
+_PREFIX = "hubel-worker-"
+
+
+class LastWords:
+    """Holds for one process; `with` for each piece of work. A full disk silences it, no more."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.path = folder(settings) / f"{_PREFIX}{os.getppid()}-{os.getpid()}.log"
+        self._file: IO[str] | None = None
+        self._handler: logging.Handler | None = None
+
+    def __enter__(self) -> Self:
+        with contextlib.suppress(OSError):
+            self._file = self.path.open("w", errors="replace")
+            self._handler = logging.StreamHandler(self._file)
+            self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+            logging.getLogger().addHandler(self._handler)
+            faulthandler.enable(self._file)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is None or self._handler is None:
+            return
+        logging.getLogger().removeHandler(self._handler)
+        faulthandler.disable()
+        with contextlib.suppress(OSError):
+            self._file.close()
+        self.path.unlink(missing_ok=True)
+        self._file = self._handler = None
+
+    def beat(self) -> None:
+        with contextlib.suppress(OSError):
+            os.utime(self.path)
+
+    def stacks(self) -> None:
+        """Where every thread is now."""
+        if self._file is not None:
+            faulthandler.dump_traceback(self._file)
+
+    def tail(self) -> str:
+        return read(self.path)
+
+
+def supervisor_name(parent: int) -> str:
+    """How the names of a worker's children begin."""
+    return f"{socket.gethostname()}:{parent}"
+
+
+def folder(settings: Settings) -> Path:
+    return settings.scratch_dir or Path(gettempdir())
+
+
+def read(path: Path) -> str:
+    """The end of it; nothing where it is gone."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - KEPT_BYTES))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def of_children(parent: int, settings: Settings) -> dict[int, Path]:
+    """By process: the files of the children of `parent` that are at work, or died at it."""
+    found = folder(settings).glob(f"{_PREFIX}{parent}-*.log")
+    return {int(path.stem.rsplit("-", 1)[-1]): path for path in found}

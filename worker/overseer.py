@@ -1,0 +1,166 @@
+"""What the parent process sees to: how a child died is written down at once, a child that cannot
+be interrupted is ended, and a worker that hears nothing of a full queue is restarted."""
+
+import logging
+import os
+import queue
+import re
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+from celery import signals
+from celery.worker import state
+
+from shared import names
+from shared.attempts import Attempts, Failure
+from shared.errors import HubelError
+from shared.live import Live
+from shared.plan import Plan
+from shared.queue import PREPARE, REPAIR, TRAIN
+from shared.settings import Settings
+from shared.storage import Storage
+from shared.work import preparation_work, repair_work, work_name
+from worker import last_words
+from worker.last_words import supervisor_name
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 5.0
+DEAF_SECONDS = 60.0
+"""An idle worker that is given nothing of what is queued for this long has lost its connection
+without a word."""
+DEAF = 75
+_SIGNAL = re.compile(r"signal (\d+)")
+
+
+class Overseer:
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._deaths: queue.Queue[tuple[str, list[Any], str]] = queue.Queue()
+        self._oom_kills = _oom_kills()
+        self._beats: dict[Path, float] = {}
+        self._silent: dict[Path, float] = {}
+        self._ended_hung: set[int] = set()
+        self._deaf = 0.0
+        self._live = Live(settings)
+
+    def start(self) -> None:
+        """After the parent has settled: threads do not survive a fork."""
+        signals.task_failure.connect(self._failed, weak=False)
+        for loop in (self._note_deaths, self._watch):
+            threading.Thread(target=loop, name=loop.__name__, daemon=True).start()
+
+    # --- a child that died ---
+
+    def _failed(self, sender: Any, args: Any, exception: BaseException, **_: Any) -> None:
+        self._deaths.put((sender.name, list(args or ()), str(exception)))
+
+    def _note_deaths(self) -> None:
+        while True:
+            task, args, said = self._deaths.get()
+            try:
+                self._note(task, args, said)
+            except HubelError as error:
+                log.warning("how a child died was not written down: %s", error.detail)
+            except Exception:
+                log.exception("how a child died was not written down")
+
+    def _note(self, task: str, args: list[Any], said: str) -> None:
+        store = Storage(self.settings)
+        work, attempts = _tried(store, task, args)
+        self._live.unmark_queued(work)  # the message went with the child
+        found = attempts.open_of(supervisor_name(os.getpid()))
+        if found is None:  # it had not begun, or has said itself how it ended
+            return
+        attempt, worker = found
+        pid = int(worker.rsplit(":", 1)[-1])
+        words = last_words.of_children(os.getpid(), self.settings).get(pid)
+        failure = self._failure(pid, said, last_words.read(words) if words else "")
+        attempts.fail(attempt, failure)
+        self._live.release(work, worker)
+        log.error("child %d died at %s: %s: %s", pid, work, failure.error, failure.message)
+
+    def _failure(self, pid: int, said: str, words: str) -> Failure:
+        if pid in self._ended_hung:
+            message = f"no sign of life for {self.settings.hang_seconds:.0f} s (HUBEL_HANG_SECONDS)"
+            return Failure("hung", "Hang", message, words)
+        before, self._oom_kills = self._oom_kills, _oom_kills()
+        number = _SIGNAL.search(said)
+        if number is None:
+            return Failure("died", "ProcessEnded", said, words)
+        name = signal.Signals(int(number[1])).name
+        if name != "SIGKILL":
+            return Failure("died", name, f"the worker's process ended by {name}", words)
+        if self._oom_kills > before:
+            message = "the kernel ended the worker's process: the machine was out of memory"
+            return Failure("died", "OutOfMemory", message, words)
+        message = "somebody ended the worker's process, or the kernel for want of memory"
+        return Failure("infrastructure", "SIGKILL", message, words)
+
+    # --- a child that hangs, a worker that is deaf ---
+
+    def _watch(self) -> None:
+        pause = threading.Event()
+        while not pause.wait(LOOK_SECONDS):
+            try:
+                self._look_at_children()
+                self._listen()
+            except Exception:
+                log.exception("the overseer looks again")
+
+    def _look_at_children(self) -> None:
+        """The child ends itself when it hangs, if any of its threads can run. Counted in looks: a
+        machine that slept as a whole has not hung."""
+        children = last_words.of_children(os.getpid(), self.settings)
+        for pid, path in children.items():
+            try:
+                beat = path.stat().st_mtime
+            except OSError:
+                continue
+            if self._beats.get(path) != beat:
+                self._beats[path], self._silent[path] = beat, 0.0
+                continue
+            self._silent[path] += LOOK_SECONDS
+            if self._silent[path] > self.settings.hang_seconds + 2 * LOOK_SECONDS:
+                self._end(pid, path)
+
+    def _end(self, pid: int, path: Path) -> None:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:  # it ended long ago, and nobody asked for its words
+            path.unlink(missing_ok=True)
+            return
+        self._ended_hung.add(pid)
+        log.error("child %d gives no sign of life and is ended", pid)
+
+    def _listen(self) -> None:
+        if state.active_requests or not self._live.queue_length():
+            self._deaf = 0.0
+            return
+        self._deaf += LOOK_SECONDS
+        if self._deaf >= DEAF_SECONDS:
+            log.error("idle, and given nothing of what is queued: this worker ends")
+            os._exit(DEAF)
+
+
+def _tried(store: Storage, task: str, args: list[Any]) -> tuple[str, Attempts]:
+    experiment, what = args
+    if task == PREPARE:
+        return preparation_work(what), Attempts.of_preparation(store, experiment, what)
+    plan = Plan.model_validate(store.read_json(names.experiment_object(experiment, "plan.json")))
+    segment = plan.segments[what]
+    if task == REPAIR:
+        return repair_work(segment), Attempts.of_repair(store, experiment, what)
+    assert task == TRAIN, task
+    return work_name(segment), Attempts.of_segment(store, experiment, segment)
+
+
+def _oom_kills() -> int:
+    """How often this machine's kernel has ended a process for want of memory."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
