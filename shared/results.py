@@ -111,8 +111,8 @@ class Results:
         return last[-n:]
 
     def diverged(self, run: RunPlan) -> Row | None:
-        """Where a run that has ended diverged for good: the epoch, and in it the step, from 1, whose
-        loss was the first that was not finite. None for one that has not."""
+        """Where a run that has ended diverged for good: the epoch, and in it the step, from 1, with
+        the first loss that was not finite. None for one that has not."""
         last = self.last_epochs(run, 1)
         if not last or not _lost(last[0]):
             return None

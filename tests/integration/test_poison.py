@@ -34,7 +34,7 @@ def poisoned(lab, tmp_path):
     limits = {"max_attempts": 2, "max_infrastructure_attempts": 2, "retry_seconds": 0.2}
     for name, value in limits.items():
         setattr(lab.settings, name, value)
-    lab.start_worker(str(Path(__file__).parent / "poisoned_worker.py"), HUBEL_HANG_SECONDS="4")
+    lab.start_worker(str(Path(__file__).parent / "poisoned_worker.py"), HUBEL_HANG_SECONDS="20")
     return lab
 
 
