@@ -34,6 +34,11 @@ def experiment_object(id: str, name: str) -> str:
     return f"{EXPERIMENTS}{_experiment(id)}/{_path(name)}"
 
 
+def copy(name: str) -> str:
+    """Of an object that nothing can compute again."""
+    return f"copies/{_path(name)}"
+
+
 def alone(id: str, run: str) -> str:
     """The scope of a run that shares nothing."""
     return f"{EXPERIMENTS}{_experiment(id)}/alone/{_word(run)}/"

@@ -1,0 +1,51 @@
+"""Objects that nothing can compute again, an accepted spec and an outcome: kept twice, and mended
+from each other."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from shared import names
+from shared.errors import Corrupt, NotFound
+from shared.storage import Storage
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Precious:
+    store: Storage
+
+    def create(self, name: str, value: dict[str, Any]) -> bool:
+        """Once; False where it exists. Only whoever makes it copies it."""
+        made = self.store.create_json(name, value)
+        if made:
+            self.store.write_json(names.copy(name), value)
+        return made
+
+    def read(self, name: str) -> dict[str, Any]:
+        """NotFound where there is none. Corrupt where neither of the two verifies."""
+        try:
+            return dict(self.store.read_json(name))
+        except Corrupt as error:
+            return self._from_copy(name, error)
+
+    def _from_copy(self, name: str, error: Corrupt) -> dict[str, Any]:
+        try:
+            found = dict(self.store.read_json(names.copy(name)))
+        except (NotFound, Corrupt):
+            raise error from None
+        log.error("%s; it is written again from its copy", error)
+        self.store.write_json(name, found)
+        return found
+
+    def copy(self, name: str) -> bool:
+        """Whether its copy was missing or damaged: whoever made it died in between."""
+        value = self.store.read_json(name)
+        try:
+            whole = bool(self.store.read_json(names.copy(name)) == value)
+        except (NotFound, Corrupt):
+            whole = False
+        if not whole:
+            self.store.write_json(names.copy(name), value)
+        return not whole
