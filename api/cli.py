@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from api import follow, overrides, words
+from api import cli_tokens, follow, overrides, words
 from api.client import REFUSED, STATUS, Json, Service, fail, word
 from api.follow import ENDED, INTERRUPTED
 
@@ -72,14 +72,16 @@ experiment_id = click.argument("id")
 @click.version_option(package_name="hubel")
 @click.option("--url", envvar="HUBEL_URL", default="http://127.0.0.1:8000", show_default=True,
               help="Address of the service; also HUBEL_URL.")  # fmt: skip
+@click.option("--token", envvar="HUBEL_TOKEN",
+              help="Better as HUBEL_TOKEN: others can read a command's arguments.")  # fmt: skip
 @click.pass_context
-def main(context: click.Context, url: str) -> None:
+def main(context: click.Context, url: str, token: str | None) -> None:
     """Critical-learning-period experiments: submit, watch, read.
 
     Exit status: 0 well; 1 the experiment failed or was cancelled; 2 refused; 3 no answer;
     130 interrupted.
     """
-    context.obj = Service(url)
+    context.obj = Service(url, token)
 
 
 def _key(context: click.Context, parameter: click.Parameter, key: str | None) -> str | None:
@@ -283,6 +285,9 @@ def _listed(service: Service, count: int, filters: Json) -> Iterator[Json]:
         token = page["next_page_token"]
         if token is None:
             return
+
+
+main.add_command(cli_tokens.token)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The HTTP service as the command line sees it: whatever does not work ends with a word."""
 
 import contextlib
+import re
 import sys
 from typing import Any, NoReturn
 
@@ -21,16 +22,21 @@ Json = dict[str, Any]
 class Service:
     """Calls the HTTP interface. What it refuses, and its absence, end the program with a word."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str | None = None) -> None:
         self.url = _address(url)
         # Loopback and lab addresses are not for the environment's proxy to see.
-        self._client = httpx.Client(base_url=self.url, timeout=TIMEOUT, trust_env=False)
+        self._client = httpx.Client(
+            base_url=self.url, timeout=TIMEOUT, trust_env=False, headers=_authorization(token)
+        )
 
     def get(self, path: str, **parameters: Any) -> httpx.Response:
         return self._call("GET", path, params=_given(parameters))
 
     def post(self, path: str, **parts: Any) -> httpx.Response:
         return self._call("POST", path, **parts)
+
+    def delete(self, path: str) -> httpx.Response:
+        return self._call("DELETE", path)
 
     def read(self, response: httpx.Response, *fields: str) -> Json:
         """The JSON of an answer, which has these fields."""
@@ -76,6 +82,14 @@ def _address(url: str) -> str:
         if parsed.scheme in ("http", "https") and parsed.host:
             return url.rstrip("/")
     raise click.UsageError(f"--url is {url[:80]!r}: the form is http://HOST:PORT; also HUBEL_URL")
+
+
+def _authorization(token: str | None) -> dict[str, str]:
+    if not token:
+        return {}
+    if not re.fullmatch(r"[\x21-\x7e]+", token):
+        raise click.UsageError("--token or HUBEL_TOKEN is no token: it holds spaces or the like")
+    return {"Authorization": f"Bearer {token}"}
 
 
 def word(text: str) -> str:

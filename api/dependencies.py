@@ -1,11 +1,16 @@
-"""What endpoints are given: the service, the raw body, checked headers and parameters."""
+"""What endpoints are given: who asks, the service, the raw body, checked headers and parameters."""
 
 import re
 from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import Depends, Header, Path, Query, Request
+from fastapi import Depends, Header, Path, Query, Request, Security
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security import SecurityScopes
+from fastapi.security.base import SecurityBase
 
+from api import auth
+from api.auth import Gate
 from api.readiness import Readiness
 from api.renderer import Renderer
 from api.service import Service
@@ -16,6 +21,7 @@ from shared.plan import Epochs, Plan
 from shared.records import Records
 from shared.results import Results
 from shared.settings import Settings
+from shared.tokens import SCOPES, Principal
 
 MAX_PAGE = 200
 DEFAULT_PAGE = 50
@@ -51,6 +57,38 @@ def _settings(service: Annotated[Service, Depends(_service)]) -> Settings:
 
 def _records(service: Annotated[Service, Depends(_service)]) -> Records:
     return service.records
+
+
+def _gate(request: Request) -> Gate:
+    found: Gate = request.app.state.gate
+    return found
+
+
+class _Bearer(SecurityBase):
+    """The security scheme of the OpenAPI document. The header is read in `_principal`."""
+
+    def __init__(self) -> None:
+        text = "A token, as `hubel token create` or POST /v1/tokens gives it."
+        self.model = HTTPBearer(bearerFormat="hubel_<id>_<secret>", description=text)
+        self.scheme_name = "token"
+
+    async def __call__(self) -> None:
+        pass
+
+
+async def _principal(request: Request, gate: Annotated[Gate, Depends(_gate)]) -> Principal:
+    headers = request.headers
+    return await gate.admit(headers.get("authorization"), headers.get("host", ""))
+
+
+async def _allowed(
+    scopes: SecurityScopes,
+    principal: Annotated[Principal, Depends(_principal)],
+    _: Annotated[None, Depends(_Bearer())],
+) -> None:
+    for scope in SCOPES:
+        if scope in scopes.scopes:
+            auth.check(principal, scope)
 
 
 async def known_parameters(request: Request) -> None:
@@ -132,6 +170,10 @@ def _tags(
     return tags
 
 
+READ, SUBMIT, ADMIN = (Security(_allowed, scopes=[scope]) for scope in SCOPES)
+"""Of a router or a route: the scope that it needs. Every router of the API has READ."""
+PrincipalIn = Annotated[Principal, Depends(_principal)]
+GateIn = Annotated[Gate, Depends(_gate)]
 ResultsIn = Annotated[Results, Depends(_results)]
 """What is there so far; while a data set is being prepared, nothing."""
 MeasuredIn = Annotated[Results, Depends(_with_later)]

@@ -83,6 +83,8 @@ def of_error(scope: Scope, error: HubelError) -> Response:
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     if error.status == 408:  # the rest of the request may still come
         headers["Connection"] = "close"
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     return problem(
         scope, error.status, error.code, error.title, error.detail, error.faults, headers
     )
@@ -146,6 +148,11 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
         status: {"description": HTTPStatus(status).phrase, "content": content}
         for status in sorted({*statuses, 422, 500, 503})
     }
+
+
+def refusals() -> dict[int | str, dict[str, Any]]:
+    """What every operation answers that asks who is there."""
+    return responses(401, 403, 429)
 
 
 def _pointer(text: str) -> str:

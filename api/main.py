@@ -1,15 +1,19 @@
 """The HTTP service: one app from the settings, and the process that serves it."""
 
 import logging
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
+from typing import NoReturn
 
 import uvicorn
 from fastapi import Depends, FastAPI
+from pydantic import ValidationError
 
 from api import errors, openapi
-from api.dependencies import known_parameters
+from api.auth import Gate
+from api.dependencies import READ, known_parameters
 from api.limits import BodyLimit
 from api.readiness import Readiness
 from api.reconcile import Reconciler
@@ -25,14 +29,19 @@ from api.routers import (
     health,
     measurements,
     results,
+    tokens,
 )
 from api.service import Service
+from shared.errors import HubelError
 from shared.live import Live
 from shared.queue import Sender, make_app
 from shared.records import Records
 from shared.settings import Settings
 from shared.storage import Storage
+from shared.tokens import Tokens
 
+NOT_CONFIGURED = 78
+"""Exit status: EX_CONFIG of sysexits.h."""
 IDLE_SECONDS = 65
 """Longer than the usual proxy keeps a connection, so that it is the proxy that closes it."""
 
@@ -63,18 +72,20 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         responses=errors.responses(),
-        dependencies=[Depends(known_parameters)],
     )
     app.state.service, app.state.readiness = service, readiness
     app.state.renderer = renderer
+    app.state.gate = Gate(settings, Tokens(store), live)
+    known = Depends(known_parameters)
     parts = (
         experiments, measurements, results, fisher, analysis, checkpoints, datasets, catalog,
-        health,
+        tokens,
     )  # fmt: skip
     for module in parts:
-        app.include_router(module.router)
+        app.include_router(module.router, dependencies=[READ, known], responses=errors.refusals())
+    app.include_router(health.router, dependencies=[known])
     errors.install(app)
-    openapi.install(app)
+    openapi.install(app, settings.tokens_required)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestId)
     return app
@@ -87,8 +98,49 @@ def _version() -> str:
         return "0"
 
 
+def refusal(settings: Settings) -> str | None:
+    """Why the service must not be started where others than this machine reach it."""
+    if settings.on_loopback:
+        return None
+    reach = f"HUBEL_HOST is {settings.host}, which is not loopback"
+    if settings.require_tokens is False:
+        return (
+            f"{reach}, and HUBEL_REQUIRE_TOKENS is false: whoever reaches the port could do"
+            " everything. Leave it out, or set HUBEL_HOST to 127.0.0.1"
+        )
+    if settings.admin_token is not None:
+        return None
+    make = (
+        "Set HUBEL_ADMIN_TOKEN, made with python3 -c 'import secrets; print(secrets.token_hex(20))'"
+    )
+    try:
+        tokens = Tokens(Storage(settings).open())
+        if any(token.state == "live" for token in tokens.all()):
+            return None
+    except HubelError as error:
+        return f"{reach}, and whether the store holds a token is not known: {error.detail}. {make}"
+    return f"{reach}, and there is no token that could be asked for. {make}"
+
+
+def _settings() -> Settings:
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        faults = (f"HUBEL_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
+        _refuse("; ".join(faults))
+    reason = refusal(settings)
+    if reason is not None:
+        _refuse(reason)
+    return settings
+
+
+def _refuse(reason: str) -> NoReturn:
+    print(f"The service is not started. {reason}", file=sys.stderr)
+    sys.exit(NOT_CONFIGURED)
+
+
 def main() -> None:
-    settings = Settings()
+    settings = _settings()
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )

@@ -10,6 +10,7 @@ from shared import ahead, job, names
 from shared.errors import Conflict
 from shared.measurements import LaterMeasurements, Measurements
 from shared.plan import Plan, RunPlan, Segment
+from shared.tokens import LOCAL, Principal
 
 if TYPE_CHECKING:
     from api.service import Experiment, Service
@@ -48,18 +49,20 @@ class Jobs:
         self,
         id: str,
         asked: LaterMeasurements,
-        principal: str = "local",
+        principal: Principal = LOCAL,
         idempotency_key: str | None = None,
     ) -> tuple["Experiment", bool]:
         """The job, and whether this call made it (False: the first answer again)."""
         service, plan, made = self.service, self.plan(id, asked), names.new_experiment_id()
         if idempotency_key is not None:
             body = {"measures": id} | asked.model_dump(mode="json", exclude_unset=True)
-            made = service.claim(body, principal, idempotency_key, made)
+            made = service.claim(body, principal.id, idempotency_key, made)
             if self.store.exists(names.index_entry(made)):
                 return service.experiment(made), False
+        service.quotas.charge(principal, made, plan.device_seconds)
         accepted = {"measures": id} | asked.model_dump(mode="json")
         stored = {"given": self._spec(id), "accepted": accepted, "measures": id}
+        stored["submitted_by"] = {"id": principal.id, "name": principal.name}
         self.store.create_json(names.experiment_object(made, "spec.json"), stored)
         service.keep_plan(made, plan)
         self.store.write(names.active_marker(made), b"")

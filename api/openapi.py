@@ -9,6 +9,7 @@ from api.errors import PROBLEM_SCHEMA
 from shared.measurements import LaterMeasurements
 from shared.presets import ABOUT, PRESETS, SCALES
 from shared.spec import ExperimentSpec
+from shared.tokens import NewToken
 
 REFERENCE = "#/components/schemas/{model}"
 
@@ -84,6 +85,20 @@ LATER_EXAMPLES = {
     },
 }
 
+TOKEN_EXAMPLES = {
+    "student": {
+        "summary": "May submit, for ten device hours in all and until the end of 2030",
+        "value": {
+            "name": "a student's sweeps",
+            "scopes": ["submit"],
+            "requests_per_minute": 600,
+            "device_seconds": 36000,
+            "expires": "2030-12-31T23:59:59Z",
+        },
+    },
+    "dashboard": {"summary": "Only looks", "value": {"name": "wall", "scopes": ["read"]}},
+}
+
 
 def _body(examples: dict[str, Any], *models: str) -> dict[str, Any]:
     schemas = [{"$ref": REFERENCE.format(model=model)} for model in models]
@@ -94,6 +109,7 @@ def _body(examples: dict[str, Any], *models: str) -> dict[str, Any]:
 
 SUBMIT_BODY = _body(EXAMPLES, "ExperimentSpec", "PresetExperiment")
 MEASURE_BODY = _body(LATER_EXAMPLES, "LaterMeasurements")
+TOKEN_BODY = _body(TOKEN_EXAMPLES, "NewToken")
 
 _FOLLOW = {
     operation: {"operationId": operation, "parameters": {"id": "$response.body#/id"}}
@@ -122,13 +138,26 @@ SUBMITTED: dict[int | str, dict[str, Any]] = {
     },
 }
 
+TOKEN_MADE: dict[int | str, dict[str, Any]] = {
+    201: {
+        "description": "Made. `token` is shown this once.",
+        "headers": {"Location": _TEXT_HEADER},
+        "links": {
+            operation: {"operationId": operation, "parameters": {"id": "$response.body#/id"}}
+            for operation in ("show_token", "revoke_token")
+        },
+    }
+}
 
-def install(app: FastAPI) -> None:
+
+def install(app: FastAPI, tokens_required: bool) -> None:
     """Replaces the app's document by one with the spec and the problem among its schemas."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
             app.openapi_schema = _document(app)
+            if not tokens_required:
+                _open(app.openapi_schema)
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
@@ -143,12 +172,20 @@ def _document(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
     )
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
-    for model in (ExperimentSpec, LaterMeasurements):
+    for model in (ExperimentSpec, LaterMeasurements, NewToken):
         schema = model.model_json_schema(ref_template=REFERENCE)
-        schemas |= schema.pop("$defs")
+        schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema
     schemas["PresetExperiment"] = PRESET_EXPERIMENT
     schemas["Problem"] = PROBLEM_SCHEMA
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     return made
+
+
+def _open(document: dict[str, Any]) -> None:
+    """Here a token may be left out."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            if "security" in operation:
+                operation["security"].insert(0, {})

@@ -9,6 +9,7 @@ from typing import Any
 from api import outcome, status
 from api.damage import Damage
 from api.measurements import Jobs
+from api.quotas import Quotas
 from api.tracker import Tracker
 from shared import names, planning, schedule
 from shared.errors import Conflict, Invalid, NotFound
@@ -19,6 +20,7 @@ from shared.queue import Sender
 from shared.records import Records
 from shared.settings import Settings
 from shared.spec import ExperimentSpec
+from shared.tokens import LOCAL, Principal
 
 IN_FLIGHT_SECONDS = 10.0
 """A claimed Idempotency-Key without an experiment is half done after this, and is completed."""
@@ -39,6 +41,8 @@ class Accepted:
     """With every default as it was when this was accepted."""
     measures: str | None = None
     """The experiment that a measurement job measures."""
+    submitted_by: dict[str, str] | None = None
+    """Id and name of who did; None: before that was noted."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Service:
     def __init__(self, records: Records, live: Live, sender: Sender, settings: Settings) -> None:
         self.records, self.store = records, records.store
         self.live, self.sender, self.settings = live, sender, settings
-        self.jobs = Jobs(self)
+        self.jobs, self.quotas = Jobs(self), Quotas(self)
         self.damage = Damage(self)
         self.accepted = lru_cache(maxsize=4096)(self._accepted)
         self._plan = lru_cache(maxsize=64)(self._read_plan)
@@ -75,18 +79,22 @@ class Service:
         return planning.plan_for(spec, self.records, self.settings)
 
     def accept(
-        self, spec: ExperimentSpec, principal: str = "local", idempotency_key: str | None = None
+        self,
+        spec: ExperimentSpec,
+        principal: Principal = LOCAL,
+        idempotency_key: str | None = None,
     ) -> tuple[Experiment, bool]:
         """The experiment, and whether this call made it (False: the first answer again)."""
         id = names.new_experiment_id()
         plan = planning.plan_for(spec, self.records, self.settings, id)
         if idempotency_key is not None:
-            id = self.claim(given(spec), principal, idempotency_key, id)
+            id = self.claim(given(spec), principal.id, idempotency_key, id)
             if self.store.exists(names.index_entry(id)):
                 return self.experiment(id), False
             if not spec.reuse:  # its runs are named by the experiment
                 plan = planning.plan_for(spec, self.records, self.settings, id)
-        self._write(id, spec, plan)
+        self.quotas.charge(principal, id, plan.device_seconds)
+        self._write(id, spec, plan, principal)
         experiment = self.experiment(id)
         self.queue(experiment)
         return experiment, True
@@ -109,9 +117,10 @@ class Service:
             raise error
         return str(first["id"])
 
-    def _write(self, id: str, spec: ExperimentSpec, plan: Plan) -> None:
+    def _write(self, id: str, spec: ExperimentSpec, plan: Plan, by: Principal) -> None:
         """The index entry last: it says that the experiment was accepted whole."""
         stored = {"given": given(spec), "accepted": spec.model_dump(mode="json")}
+        stored["submitted_by"] = {"id": by.id, "name": by.name}
         self.store.create_json(names.experiment_object(id, "spec.json"), stored)
         if planning.is_certain(plan):
             self.keep_plan(id, plan)
@@ -168,7 +177,9 @@ class Service:
         except NotFound:
             raise NotFound(f"There is no experiment {id}") from None
         spec = ExperimentSpec.model_validate(stored["given"])
-        return Accepted(spec, stored["accepted"], stored.get("measures"))
+        return Accepted(
+            spec, stored["accepted"], stored.get("measures"), stored.get("submitted_by")
+        )
 
     def _read_plan(self, id: str) -> Plan:
         return Plan.model_validate(self.store.read_json(names.experiment_object(id, "plan.json")))
@@ -192,6 +203,7 @@ class Service:
             "plan": None,
             "tags": experiment.spec.tags,
             "measures": experiment.accepted.measures,
+            "submitted_by": experiment.accepted.submitted_by,
         }
         if experiment.plan is None:
             return about

@@ -31,6 +31,16 @@ class BadRequest(HubelError):
     status, code, title = 400, "bad-request", "Bad request"
 
 
+class Unauthorized(HubelError):
+    """Nobody is named by the request, or by a token that counts."""
+
+    status, code, title = 401, "unauthorized", "A token is needed"
+
+
+class Forbidden(HubelError):
+    status, code, title = 403, "forbidden", "Not allowed"
+
+
 class NotFound(HubelError):
     status, code, title = 404, "not-found", "Not found"
 
@@ -45,6 +55,10 @@ class TooLarge(HubelError):
 
 class Invalid(HubelError):
     status, code, title = 422, "invalid", "Invalid"
+
+
+class TooMany(HubelError):
+    status, code, title = 429, "too-many-requests", "Too many requests"
 
 
 class StoreUnavailable(HubelError):

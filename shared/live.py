@@ -153,6 +153,14 @@ class Live:
         found = self._try(lambda: self._redis.get(f"hubel:epochs:{experiment}"), None)
         return None if found is None else int(found)
 
+    def count_request(self, token: str, minute: int) -> int:
+        """How many a token has made in a minute; 0 where nobody can say."""
+        key = f"hubel:rate:{token}:{minute}"
+        made = int(self._try(lambda: self._redis.incr(key), 0))
+        if made == 1:
+            self._try(lambda: self._redis.expire(key, 120), False)
+        return made
+
     # --- cancelling, and one reconcile loop at a time ---
 
     def cancel(self, experiment: str) -> None:

@@ -16,6 +16,7 @@ INDEX = "index/"
 EXPERIMENTS = "experiments/"
 DATASETS = "datasets/"
 REPAIRS = "repairs/"
+TOKENS = "tokens/by-id/"
 TIME_BITS = 48
 
 # `fullmatch`: `$` would let a trailing newline pass.
@@ -23,11 +24,17 @@ _WORD = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,119}")
 _PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _EXPERIMENT = re.compile(r"[0-9a-f]{24}")
+_TOKEN = re.compile(r"[0-9a-f]{20}")
 
 
 def new_experiment_id() -> str:
     """Twelve hex digits of milliseconds, twelve of chance: ids sort by time and are not guessed."""
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(6)}"
+
+
+def age_of(id: str) -> float:
+    """Seconds since an experiment's id was made."""
+    return time.time() - int(_experiment(id)[:12], 16) / 1000
 
 
 def experiment_object(id: str, name: str) -> str:
@@ -75,6 +82,29 @@ def experiment_of(name: str) -> str:
 
 def idempotency(principal: str, key: str) -> str:
     return f"idempotency/{_word(principal)}/{hashlib.sha256(key.encode()).hexdigest()}.json"
+
+
+def new_token_id() -> str:
+    """As an experiment's, with eight digits of chance: it is no secret."""
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(4)}"
+
+
+def token(id: str) -> str:
+    return f"{TOKENS}{_token(id)}.json"
+
+
+def token_of(name: str) -> str:
+    return _token(name.rsplit("/", 1)[-1].removesuffix(".json"))
+
+
+def ledger(token: str) -> str:
+    """Prefix of what a token was charged with, entry after entry."""
+    return f"tokens/ledgers/{_token(token)}/"
+
+
+def ledger_entry(token: str, number: int) -> str:
+    """Listed in the order of their numbers."""
+    return f"{ledger(token)}{number:012d}.json"
 
 
 def manifest(scope: str, key: str) -> str:
@@ -163,6 +193,12 @@ def checked(name: str) -> str:
 def _experiment(id: str) -> str:
     if not _EXPERIMENT.fullmatch(id):
         raise NotFound(f"There is no experiment {id[:80]!r}: an id is 24 hexadecimal digits")
+    return id
+
+
+def _token(id: str) -> str:
+    if not _TOKEN.fullmatch(id):
+        raise NotFound(f"There is no token {id[:80]!r}: an id is 20 hexadecimal digits")
     return id
 
 

@@ -1,15 +1,33 @@
 """Every environment variable, in one class, with the prefix HUBEL_. Read in the mains only and
 passed down; there is no instance at import."""
 
+import ipaddress
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIN_ADMIN_TOKEN = 32
+
+
+def _checked(token: SecretStr | None) -> SecretStr | None:
+    """An empty one is none."""
+    text = token.get_secret_value() if token else ""
+    if text and not re.fullmatch(rf"[\x21-\x7e]{{{MIN_ADMIN_TOKEN},200}}", text):
+        raise ValueError(
+            f"has to be {MIN_ADMIN_TOKEN} to 200 printable ASCII characters without spaces: make"
+            " one with python3 -c 'import secrets; print(secrets.token_hex(20))'"
+        )
+    return token if text else None
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="HUBEL_", extra="ignore")
+    # What is wrong with a secret is said without the secret.
+    model_config = SettingsConfigDict(
+        env_prefix="HUBEL_", extra="ignore", hide_input_in_errors=True
+    )
 
     # Object store: the truth.
     s3_endpoint: str = Field("127.0.0.1:9000", description="host:port, without a scheme")
@@ -30,6 +48,10 @@ class Settings(BaseSettings):
     # Service.
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65_535, description="0: any free one")
+    admin_token: Annotated[SecretStr | None, AfterValidator(_checked)] = Field(
+        None, description="with all scopes, and not in the store"
+    )
+    require_tokens: bool | None = Field(None, description="null: unless the host is loopback")
     reconcile_seconds: float = Field(3, ge=0.1)
     max_attempts: int = Field(4, ge=1, description="tries at one segment before its runs fail")
     max_infrastructure_attempts: int = Field(
@@ -43,7 +65,7 @@ class Settings(BaseSettings):
     max_epochs: int = Field(500_000, ge=1, description="of one experiment, each run by itself")
     max_device_hours: float = Field(10_000, gt=0, description="estimated, on the reference device")
     max_dataset_bytes: int = Field(4 << 30, ge=1024, description="of an upload, and decoded")
-    link_seconds: int = Field(3600, ge=1, le=604_800)
+    link_seconds: int = Field(900, ge=1, le=604_800, description="for a download to begin")
 
     # Worker.
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -61,3 +83,16 @@ class Settings(BaseSettings):
     scratch_dir: Path | None = Field(None, description="for files in passing; null: the system's")
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def on_loopback(self) -> bool:
+        """Only this machine reaches the service. A name that merely resolves to loopback today is
+        not taken for it."""
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def tokens_required(self) -> bool:
+        return not self.on_loopback if self.require_tokens is None else self.require_tokens

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from api import limits, uploads
-from api.dependencies import Json, ServiceIn
+from api.dependencies import ADMIN, SUBMIT, Json, ServiceIn
 from api.errors import responses
 from api.service import Service
 from shared import dataset_store, names
@@ -51,6 +51,7 @@ def dataset(name: str, service: ServiceIn) -> Json:
     "/{name}",
     operation_id="put_dataset",
     status_code=201,
+    dependencies=[SUBMIT],
     responses={
         **responses(400, 408, 409, 413),
         200: {"description": "The name meant these already."},
@@ -69,7 +70,11 @@ async def put(name: str, request: Request, service: ServiceIn) -> Response:
 
 
 @router.delete(
-    "/{name}", operation_id="delete_dataset", status_code=204, responses=responses(404, 409)
+    "/{name}",
+    operation_id="delete_dataset",
+    status_code=204,
+    dependencies=[ADMIN],
+    responses=responses(404, 409),
 )
 def delete(name: str, service: ServiceIn) -> None:
     """Forget the name. 409 while an experiment that has not ended uses it."""

@@ -7,11 +7,13 @@ from fastapi.responses import JSONResponse
 
 from api import bodies, openapi, pages
 from api.dependencies import (
+    SUBMIT,
     ExperimentId,
     IdempotencyKey,
     Json,
     PageSize,
     PageToken,
+    PrincipalIn,
     RawBody,
     ServiceIn,
     Tags,
@@ -37,11 +39,13 @@ PARTS = (
     "",
     operation_id="submit_experiment",
     status_code=202,
+    dependencies=[SUBMIT],
     responses={**responses(400, 408, 409, 413, 415), **openapi.SUBMITTED},
     openapi_extra=openapi.SUBMIT_BODY,
 )
 def submit(
     service: ServiceIn,
+    principal: PrincipalIn,
     raw: RawBody,
     request: Request,
     idempotency_key: IdempotencyKey,
@@ -56,7 +60,7 @@ def submit(
     with bodies.experiment(request.headers.get("content-type", ""), raw) as spec:
         if dry_run:
             return JSONResponse(_dry_run(service, spec))
-        experiment, is_new = service.accept(spec, idempotency_key=idempotency_key)
+        experiment, is_new = service.accept(spec, principal, idempotency_key)
     headers = {"Location": address(experiment.id), "Retry-After": str(POLL_SECONDS)}
     if not is_new:
         headers["Idempotent-Replayed"] = "true"
@@ -123,7 +127,10 @@ def spec(id: ExperimentId, service: ServiceIn) -> Json:
 
 
 @router.post(
-    "/{id}/cancel", operation_id="cancel_experiment", responses=responses(404, 408, 409, 413)
+    "/{id}/cancel",
+    operation_id="cancel_experiment",
+    dependencies=[SUBMIT],
+    responses=responses(404, 408, 409, 413),
 )
 def cancel(id: ExperimentId, service: ServiceIn) -> Json:
     """End it now; what is stored stays. Again: no change. After it has ended by itself: 409."""

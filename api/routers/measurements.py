@@ -7,11 +7,13 @@ from fastapi.responses import JSONResponse
 
 from api import bodies, openapi, pages
 from api.dependencies import (
+    SUBMIT,
     ExperimentId,
     IdempotencyKey,
     Json,
     PageSize,
     PageToken,
+    PrincipalIn,
     RawBody,
     ServiceIn,
 )
@@ -30,12 +32,14 @@ router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
     "/{id}/measurements",
     operation_id="measure_experiment",
     status_code=202,
+    dependencies=[SUBMIT],
     responses={**responses(400, 404, 408, 409, 413, 415), **openapi.SUBMITTED},
     openapi_extra=openapi.MEASURE_BODY,
 )
 def measure(
     id: ExperimentId,
     service: ServiceIn,
+    principal: PrincipalIn,
     raw: RawBody,
     request: Request,
     idempotency_key: IdempotencyKey,
@@ -53,7 +57,7 @@ def measure(
     if dry_run:
         plan = _planned(service.jobs.plan(id, asked))
         return JSONResponse({"plan": plan, "asked": asked.model_dump(mode="json")})
-    made, is_new = service.jobs.accept(id, asked, idempotency_key=idempotency_key)
+    made, is_new = service.jobs.accept(id, asked, principal, idempotency_key)
     headers = {"Location": address(made.id), "Retry-After": str(POLL_SECONDS)}
     if not is_new:
         headers["Idempotent-Replayed"] = "true"
