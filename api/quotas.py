@@ -5,6 +5,7 @@ Of each token there is a ledger in the store: numbered entries, each written onl
 number is. Whoever loses the race for a number reads what the winner wrote, and counts again.
 """
 
+import math
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -43,7 +44,7 @@ class _Account:
 
     @property
     def used(self) -> float:
-        return sum(self.charged.values())
+        return math.fsum(self.charged.values())
 
     def add(self, name: str, entry: dict[str, Any]) -> None:
         self.last, self.entries = name, self.entries + 1

@@ -192,6 +192,8 @@ class LocalMode:
                 os.killpg(pid, signal.SIGKILL)
 
     def _tell(self, name: str, line: str) -> None:
+        for secret in vars(self.credentials).values():  # the store tells its access key
+            line = line.replace(secret, "***")
         self._last_lines[name].append(line)
         self._log.info("%-8s %s", name, line)
         if name not in QUIET:
