@@ -15,4 +15,5 @@ ENV HUBEL_HOST=0.0.0.0 HUBEL_PORT=8000
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["python", "-c", \
     "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
+# Open to a network, and so it does not start without HUBEL_ADMIN_TOKEN (or a token in the store).
 CMD ["python", "-m", "api.main"]
