@@ -4,11 +4,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 BENCH_STAMP := .venv/.bench-installed
+AUDIT := .venv/audit
 
 SCALE ?= mini
 OUT ?= figures-output
 
-.PHONY: env demo figures up test check format bench-fisher bench-fisher-late
+.PHONY: env demo figures up test check format audit bench-fisher bench-fisher-late
 
 env: $(STAMP)
 
@@ -34,6 +35,15 @@ check: env
 format: env
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Needs a network that lets pip-audit ask the public databases, and so is no part of `make test`.
+audit: $(AUDIT)/bin/pip-audit  ## is a version in constraints.txt known to be vulnerable?
+	$(BIN)/python -m deploy.audit $(AUDIT)/bin/pip-audit
+
+# An environment of its own: what audits is not what is audited.
+$(AUDIT)/bin/pip-audit: $(STAMP)
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --constraint constraints.txt pip-audit
 
 # DATA=images.npz (uint8, NHWC; without it generated gratings), ARGS='--networks mlp:0.5 ...'
 bench-fisher: $(BENCH_STAMP)  ## what a Fisher trace costs, beside other libraries: an hour or two
