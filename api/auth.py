@@ -93,7 +93,7 @@ class Gate:
         except NotFound:
             token = None
         if len(self._seen) >= KEPT:
-            self._seen.pop(next(iter(self._seen)), None)
+            self._seen.clear()
         self._seen[id] = (at, token)
         return token
 
