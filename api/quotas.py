@@ -2,7 +2,8 @@
 a token allows, however many requests and API processes are at it.
 
 Of each token there is a ledger in the store: numbered entries, each written only where none of that
-number is. Whoever loses the race for a number reads what the winner wrote, and counts again.
+number is. Whoever loses the race for a number reads what the winner wrote, and counts again. One
+damaged entry would end the token's use, and so each is kept twice.
 """
 
 import math
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared import ahead, names
 from shared.errors import Conflict, Forbidden, NotFound
+from shared.precious import Precious
 from shared.tokens import Principal
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ class Quotas:
 
     def __init__(self, service: "Service") -> None:
         self.service, self.store = service, service.store
+        self._entries = Precious(service.store)
         self._accounts: dict[str, _Account] = {}
 
     def charge(self, principal: Principal, experiment: str, seconds: float) -> None:
@@ -100,7 +103,7 @@ class Quotas:
     def _catch_up(self, token: str, account: _Account) -> None:
         new = list(self.store.names(names.ledger(token), after=account.last))
         if new:
-            for name, entry in zip(new, ahead.each(self.store.read_json, new), strict=True):
+            for name, entry in zip(new, ahead.each(self._entries.read, new), strict=True):
                 account.add(name, entry)
 
     def _write(
@@ -109,7 +112,7 @@ class Quotas:
         """False where another process was first: the ledger has to be read again."""
         entry = {"experiment": experiment, "seconds": seconds, "settled": settled}
         name = names.ledger_entry(token, account.entries + 1)
-        ours = self.store.create_json(name, entry)
+        ours = self._entries.create(name, entry)
         if ours:
             account.add(name, entry)
         return ours

@@ -1,6 +1,5 @@
 """Never more device seconds are accepted than a token allows, whoever asks and wherever."""
 
-import json
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -143,13 +142,22 @@ def test_a_charge_without_an_experiment_is_given_back(
     assert service.quotas.used(student.id) == 8
 
 
+def test_a_damaged_entry_of_a_ledger_is_mended(service: Service, settings: Settings) -> None:
+    student = principal(10)
+    service.quotas.charge(student, names.new_experiment_id(), 8)
+    (entry,) = service.store.names(names.ledger(student.id))
+    whole = service.store.read(entry)
+    service.store.write(entry, whole.replace(b"8", b"0"))
+    assert replica(settings).quotas.used(student.id) == 8
+    assert service.store.read(entry) == whole
+
+
 def test_a_ledger_holds_no_more_than_ids_and_numbers(service: Service) -> None:
     student = principal(10)
     id = f"{0:012x}{secrets.token_hex(6)}"
     service.quotas.charge(student, id, 8)
     (entry,) = service.store.names(names.ledger(student.id))
-    stored = json.loads(service.store.read(entry))
-    assert stored == {"experiment": id, "seconds": 8, "settled": False}
+    assert service.store.read_json(entry) == {"experiment": id, "seconds": 8, "settled": False}
 
 
 def test_a_store_that_is_away_accepts_nothing(settings: Settings) -> None:
