@@ -97,6 +97,10 @@ def token_of(name: str) -> str:
     return _token(name.rsplit("/", 1)[-1].removesuffix(".json"))
 
 
+def revocation(token: str) -> str:
+    return f"tokens/revoked/{_token(token)}.json"
+
+
 def ledger(token: str) -> str:
     """Prefix of what a token was charged with, entry after entry."""
     return f"tokens/ledgers/{_token(token)}/"

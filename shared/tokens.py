@@ -13,6 +13,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 from shared import names
 from shared.errors import Fault, Invalid, NotFound
 from shared.part import Part
+from shared.precious import Precious
 from shared.storage import Storage
 
 Scope = Literal["read", "submit", "admin"]
@@ -94,10 +95,10 @@ def digest(token: str) -> str:
 
 
 class Tokens:
-    """The store's."""
+    """The store's. A token and its revocation are written once each, and kept twice."""
 
     def __init__(self, store: Storage) -> None:
-        self.store = store
+        self.store, self._kept = store, Precious(store)
 
     def make(self, wanted: NewToken, by: str) -> tuple[Token, str]:
         """The token as it is kept, and the token itself, which nobody can ask for again."""
@@ -114,14 +115,15 @@ class Tokens:
             expires=_expiry(wanted.expires),
             hash=digest(text),
         )
-        self.store.create_json(names.token(id), made.model_dump(mode="json"))
+        self._kept.create(names.token(id), made.model_dump(mode="json", exclude={"revoked"}))
         return made, text
 
     def find(self, id: str) -> Token:
         try:
-            return Token.model_validate(self.store.read_json(names.token(id)))
+            found = self._kept.read(names.token(id))
         except NotFound:
             raise NotFound(f"There is no token {id}") from None
+        return Token.model_validate(found | {"revoked": self._revoked(id)})
 
     def all(self) -> Iterator[Token]:
         """Oldest first."""
@@ -130,10 +132,14 @@ class Tokens:
 
     def revoke(self, id: str) -> None:
         """For good. Again: no change."""
-        found = self.find(id)
-        if found.revoked is None:
-            ended = found.model_copy(update={"revoked": datetime.now(UTC)})
-            self.store.write_json(names.token(id), ended.model_dump(mode="json"))
+        self.find(id)
+        self._kept.create(names.revocation(id), {"at": datetime.now(UTC).isoformat()})
+
+    def _revoked(self, id: str) -> str | None:
+        try:
+            return str(self._kept.read(names.revocation(id))["at"])
+        except NotFound:
+            return None
 
 
 def _expiry(given: datetime | None) -> datetime | None:

@@ -183,6 +183,21 @@ def test_a_revoked_token_ends_within_seconds_in_every_process(
     problem(ask(ADMIN, "DELETE", "/v1/tokens/x"), 404)
 
 
+def test_damage_neither_ends_a_token_nor_brings_back_a_revoked_one(
+    storage: Storage,
+) -> None:
+    tokens = Tokens(storage)
+    made, _ = tokens.make(NewToken(name="x", scopes=["read"]), "test")
+    for end in (None, tokens.revoke):
+        if end is not None:
+            end(made.id)
+        state = tokens.find(made.id).state
+        for name in storage.names("tokens/"):
+            storage.write(name, storage.read(name).replace(b"20", b"21"))
+        assert tokens.find(made.id).state == state
+    assert state == "revoked"
+
+
 def test_a_token_expires(ask: Ask) -> None:
     soon = (datetime.now(UTC) + timedelta(seconds=1.5)).isoformat()
     made = make(ask, "read", expires=soon)
