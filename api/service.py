@@ -9,6 +9,7 @@ from typing import Any
 from api import outcome, status
 from api.damage import Damage
 from api.measurements import Jobs
+from api.retry import Retries
 from api.tracker import Tracker
 from shared import names, planning, schedule
 from shared.errors import Conflict, Invalid, NotFound
@@ -39,6 +40,8 @@ class Accepted:
     """With every default as it was when this was accepted."""
     measures: str | None = None
     """The experiment that a measurement job measures."""
+    retries: str | None = None
+    """The experiment that this one tries again."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Service:
     def __init__(self, records: Records, live: Live, sender: Sender, settings: Settings) -> None:
         self.records, self.store = records, records.store
         self.live, self.sender, self.settings = live, sender, settings
-        self.jobs = Jobs(self)
+        self.jobs, self.retries = Jobs(self), Retries(self)
         self.damage = Damage(self)
         self.accepted = lru_cache(maxsize=4096)(self._accepted)
         self._plan = lru_cache(maxsize=64)(self._read_plan)
@@ -86,10 +89,7 @@ class Service:
                 return self.experiment(id), False
             if not spec.reuse:  # its runs are named by the experiment
                 plan = planning.plan_for(spec, self.records, self.settings, id)
-        self._write(id, spec, plan)
-        experiment = self.experiment(id)
-        self.queue(experiment)
-        return experiment, True
+        return self.write(id, spec, plan), True
 
     def claim(self, body: dict[str, Any], principal: str, key: str, id: str) -> str:
         """The id that this key stands for: ours if we are the first to use it."""
@@ -109,14 +109,22 @@ class Service:
             raise error
         return str(first["id"])
 
-    def _write(self, id: str, spec: ExperimentSpec, plan: Plan) -> None:
+    def write(
+        self, id: str, spec: ExperimentSpec, plan: Plan, retries: str | None = None
+    ) -> Experiment:
         """The index entry last: it says that the experiment was accepted whole."""
-        stored = {"given": given(spec), "accepted": spec.model_dump(mode="json")}
+        stored: dict[str, Any] = {"given": given(spec), "accepted": spec.model_dump(mode="json")}
+        if retries is not None:
+            stored["retries"] = retries
         self.store.create_json(names.experiment_object(id, "spec.json"), stored)
         if planning.is_certain(plan):
             self.keep_plan(id, plan)
         self.store.write(names.active_marker(id), b"")
+        self.retries.link(id)
         self.store.write(names.index_entry(id), b"")
+        experiment = self.experiment(id)
+        self.queue(experiment)
+        return experiment
 
     def keep_plan(self, id: str, plan: Plan) -> None:
         """The first plan of an experiment stands. Its data sets are marked as in use before."""
@@ -168,7 +176,8 @@ class Service:
         except NotFound:
             raise NotFound(f"There is no experiment {id}") from None
         spec = ExperimentSpec.model_validate(stored["given"])
-        return Accepted(spec, stored["accepted"], stored.get("measures"))
+        links = (stored.get("measures"), stored.get("retries"))
+        return Accepted(spec, stored["accepted"], *links)
 
     def _read_plan(self, id: str) -> Plan:
         return Plan.model_validate(self.store.read_json(names.experiment_object(id, "plan.json")))
@@ -192,6 +201,7 @@ class Service:
             "plan": None,
             "tags": experiment.spec.tags,
             "measures": experiment.accepted.measures,
+            "retries": experiment.accepted.retries,
         }
         if experiment.plan is None:
             return about
