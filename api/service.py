@@ -242,7 +242,10 @@ class Service:
         self.accepted(id)
         ours = self.finish(id, outcome.ended("cancelled", []))
         experiment = self.experiment(id)
-        assert experiment.outcome is not None
+        if experiment.outcome is None:  # the store refused ours for another that is on its way
+            error = Conflict("The experiment is just ending: ask again")
+            error.retry_after = 1
+            raise error
         if not ours and experiment.outcome["state"] != "cancelled":
             raise Conflict(
                 f"The experiment has {experiment.outcome['state']}: it cannot be cancelled"
