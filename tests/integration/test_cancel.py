@@ -23,7 +23,13 @@ from worker.heartbeat import ASK_SECONDS, Heartbeat
 
 pytestmark = pytest.mark.services
 
-ENDLESS = {"training": {"epochs": 4000, "batch_size": 2}, "sweep": {}, "deficit": None}
+ENDLESS = {
+    "dataset": {"name": "gratings", "train_samples": 4000, "test_samples": 64},
+    "training": {"epochs": 400, "batch_size": 2},
+    "sweep": {},
+    "deficit": None,
+}
+"""A segment of it takes minutes."""
 SHORT = {"training": {"epochs": 2, "batch_size": 64}, "sweep": {}, "deficit": None}
 FREE_SECONDS = 20.0
 """Within which the device has to be at its next experiment. Alone on the machine it takes about

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from breakable import children_of, is_alive
 from small import body, results, submit
 
 from api.service import Service
@@ -250,15 +251,3 @@ def test_a_spec_is_shown_with_the_defaults_that_it_was_accepted_with(lab):
     stored = {"given": given, "accepted": given | {"fisher": {"every": 2, "estimator": "label"}}}
     lab.service.store.write_json(names.experiment_object(id, "spec.json"), stored)
     assert lab.service.accepted(id).shown["fisher"]["estimator"] == "label"
-
-
-def children_of(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task")
-    return [int(c) for task in tasks.iterdir() for c in (task / "children").read_text().split()]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
