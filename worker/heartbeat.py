@@ -55,7 +55,7 @@ class Heartbeat:
             return
         self.looked = self.stepped
         self.live.renew(self.work, self.owner)
-        if self._ended or self.experiment is not None and self.live.cancelled(self.experiment):
+        if self._ended or (self.experiment is not None and self.live.cancelled(self.experiment)):
             raise Cancelled("the experiment was cancelled")
 
     def _watch(self) -> None:

@@ -31,7 +31,8 @@ class Breakable:
             "data_dir": folder,
             "reconcile_seconds": 0.3,
             "lease_seconds": 4.0,
-            "max_attempts": 1000,  # a worker that is killed again and again is not poison here
+            "max_infrastructure_attempts": 1000,  # killed again and again is not poison here
+            "retry_seconds": 0.2,
             "port": free_ports(1)[0],
         }
         self.settings: Settings = servers.settings.model_copy(update=changes)

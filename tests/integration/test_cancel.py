@@ -18,20 +18,20 @@ from shared.live import Live
 from shared.queue import Sender, make_app
 from shared.records import Records
 from shared.storage import Storage
-from worker.preparation import prepare
 from worker.heartbeat import ASK_SECONDS, Heartbeat
+from worker.preparation import prepare
 
 pytestmark = pytest.mark.services
 
 ENDLESS = {
-    "dataset": {"name": "gratings", "train_samples": 4000, "test_samples": 64},
+    "dataset": {"name": "gratings", "train_samples": 2000, "test_samples": 64},
     "training": {"epochs": 400, "batch_size": 2},
     "sweep": {},
     "deficit": None,
 }
 """A segment of it takes minutes."""
 SHORT = {"training": {"epochs": 2, "batch_size": 64}, "sweep": {}, "deficit": None}
-FREE_SECONDS = 20.0
+FREE_SECONDS = 40.0
 """Within which the device has to be at its next experiment. Alone on the machine it takes about
 2 s; the tests share it."""
 

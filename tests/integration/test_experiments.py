@@ -226,7 +226,7 @@ def test_the_worker_parent_never_imports_torch_and_its_child_dies_with_it(lab):
 def test_a_killed_child_is_noticed_at_once_and_its_work_taken_up_again(lab):
     """The lease is far from its end: the parent gives it back."""
     lab.service.live.lease_ms = 600_000
-    worker = lab.start_worker(lease_seconds=3000.0)
+    worker = lab.start_worker(HUBEL_LEASE_SECONDS="600")
     id = submit(lab, sweep={}, training={"epochs": 12, "batch_size": 4}, fisher=None)
     lab.wait(id, lambda s: done(s) >= 2)
     (child,) = children_of(worker.pid)

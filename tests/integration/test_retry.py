@@ -8,9 +8,9 @@ from small import body, results, submit
 
 from api import cli
 from shared import names
+from shared.attempts import Attempts, Failure
 from shared.errors import Conflict, Invalid
 from shared.measurements import LaterMeasurements
-from shared.work import Attempts
 from worker.preparation import prepare
 
 pytestmark = pytest.mark.services
@@ -55,11 +55,11 @@ def test_what_kept_failing_gets_new_attempts_and_its_sibling_is_not_trained_agai
     segment = lab.service.plan(old).segments[1]
     attempts = Attempts.of_segment(lab.service.store, old, segment)
     for _ in range(lab.settings.max_attempts):
-        attempts.fail(attempts.begin("a worker"), "out of memory")
+        attempts.fail(attempts.begin("a worker"), Failure("error", "MemoryError", "too large"))
     lab.start_worker()
     ended = lab.wait(old)
     assert (ended["state"], ended["progress"]["runs"]["failed"]) == ("failed", 1)
-    assert ended["failures"][0]["reason"] == "out of memory"
+    assert ended["failures"][0]["reason"] == "MemoryError: too large"
     new, _ = lab.service.retries.accept(old)
     assert lab.wait(new.id)["state"] == "succeeded"
     assert lab.service.outcome(new.id)["epochs"] == {
