@@ -32,8 +32,8 @@ ENDLESS = {
 """A segment of it takes minutes."""
 SHORT = {"training": {"epochs": 2, "batch_size": 64}, "sweep": {}, "deficit": None}
 FREE_SECONDS = 40.0
-"""Within which the device has to be at its next experiment. Alone on the machine it takes about
-2 s; the tests share it."""
+"""Within which the device has to be at its next experiment. It takes 0.1 to 6 s (DECISIONS.md) on a
+machine that the tests need not have for themselves; the segment would take a minute or more."""
 
 
 def flush(lab):

@@ -169,6 +169,12 @@ class Laboratory(RuleBasedStateMachine):
             assert "has succeeded" in answers[0].json()["detail"]
             assert not known.cancelled
 
+    @rule(id=accepted, seconds=st.sampled_from([0.2, 1.0, 3.0]))
+    def cancel_later(self, id: str, seconds: float) -> None:
+        """At other moments than those that follow a step at once; often after the end."""
+        time.sleep(seconds)
+        self.cancel(id, [0, 1])
+
     @rule(target=accepted, old=accepted, replica=replicas)
     def retry(self, old: str, replica: int) -> str:
         """What cannot be retried is given back itself: a bundle wants something."""
