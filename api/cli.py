@@ -258,6 +258,19 @@ def cancel(service: Service, id: str) -> None:
     click.echo(f"{id} cancelled")
 
 
+@main.command()
+@experiment_id
+@click.option("--key", callback=_key, help="Idempotency-Key: to send it again is safe.")
+@click.option("--watch", "watching", is_flag=True, help="Stay until it has ended.")
+@pass_service
+def retry(service: Service, id: str, key: str | None, watching: bool) -> None:
+    """Try again what has failed or was cancelled: what is stored is not trained again.
+
+    What comes is a new experiment of the same spec; its id is printed.
+    """
+    _post(service, f"/v1/experiments/{word(id)}/retry", b"", watching, False, key)
+
+
 @main.command("list")
 @click.option("--state", type=click.Choice(["preparing", "queued", "running", *ENDED]))
 @click.option("--name", help="Part of the name.")

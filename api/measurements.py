@@ -59,20 +59,36 @@ class Jobs:
             made = service.claim(body, principal.id, idempotency_key, made)
             if self.store.exists(names.index_entry(made)):
                 return service.experiment(made), False
-        service.quotas.charge(principal, made, plan.device_seconds)
+        return self.write(made, id, asked, plan, principal), True
+
+    def write(
+        self,
+        made: str,
+        id: str,
+        asked: LaterMeasurements,
+        plan: Plan,
+        by: Principal,
+        retries: str | None = None,
+    ) -> "Experiment":
+        """The index entry last: it says that the job was accepted whole."""
+        service = self.service
+        service.quotas.charge(by, made, plan.device_seconds)
         accepted = {"measures": id} | asked.model_dump(mode="json")
         stored = {"given": self._spec(id), "accepted": accepted, "measures": id}
-        stored["submitted_by"] = {"id": principal.id, "name": principal.name}
+        stored["submitted_by"] = {"id": by.id, "name": by.name}
+        if retries is not None:
+            stored["retries"] = retries
         self.store.create_json(names.experiment_object(made, "spec.json"), stored)
         service.keep_plan(made, plan)
         self.store.write(names.active_marker(made), b"")
         self.link(made)
+        service.retries.link(made)
         self.store.write(names.index_entry(made), b"")
         tracker = service.tracker(made)
         if tracker.finished():
             service.finish(made, outcome.of(tracker))
         service.queue(service.experiment(made))
-        return service.experiment(made), True
+        return service.experiment(made)
 
     def link(self, id: str) -> None:
         """Note beside the experiment that a job measures it. Again: no change."""

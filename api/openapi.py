@@ -125,6 +125,7 @@ _FOLLOW = {
         "measure_experiment",
         "list_measurements",
         "cancel_experiment",
+        "retry_experiment",
     )
 }
 _TEXT_HEADER = {"schema": {"type": "string"}}

@@ -73,6 +73,7 @@ class Reconciler:
             return
         if id not in self._indexed:
             self.service.jobs.link(id)
+            self.service.retries.link(id)
             self.store.write(names.index_entry(id), b"")
             self._indexed.add(id)
         if experiment.plan is None:

@@ -10,6 +10,7 @@ from api import outcome, status
 from api.damage import Damage
 from api.measurements import Jobs
 from api.quotas import Quotas
+from api.retry import Retries
 from api.tracker import Tracker
 from shared import names, planning, schedule
 from shared.errors import Conflict, Invalid, NotFound
@@ -43,6 +44,8 @@ class Accepted:
     """The experiment that a measurement job measures."""
     submitted_by: dict[str, str] | None = None
     """Id and name of who did; None: before that was noted."""
+    retries: str | None = None
+    """The experiment that this one tries again."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Service:
         self.records, self.store = records, records.store
         self.live, self.sender, self.settings = live, sender, settings
         self.jobs, self.quotas = Jobs(self), Quotas(self)
+        self.retries = Retries(self)
         self.damage = Damage(self)
         self.accepted = lru_cache(maxsize=4096)(self._accepted)
         self._plan = lru_cache(maxsize=64)(self._read_plan)
@@ -93,11 +97,7 @@ class Service:
                 return self.experiment(id), False
             if not spec.reuse:  # its runs are named by the experiment
                 plan = planning.plan_for(spec, self.records, self.settings, id)
-        self.quotas.charge(principal, id, plan.device_seconds)
-        self._write(id, spec, plan, principal)
-        experiment = self.experiment(id)
-        self.queue(experiment)
-        return experiment, True
+        return self.write(id, spec, plan, principal), True
 
     def claim(self, body: dict[str, Any], principal: str, key: str, id: str) -> str:
         """The id that this key stands for: ours if we are the first to use it."""
@@ -117,15 +117,29 @@ class Service:
             raise error
         return str(first["id"])
 
-    def _write(self, id: str, spec: ExperimentSpec, plan: Plan, by: Principal) -> None:
+    def write(
+        self,
+        id: str,
+        spec: ExperimentSpec,
+        plan: Plan,
+        by: Principal,
+        retries: str | None = None,
+    ) -> Experiment:
         """The index entry last: it says that the experiment was accepted whole."""
-        stored = {"given": given(spec), "accepted": spec.model_dump(mode="json")}
+        self.quotas.charge(by, id, plan.device_seconds)
+        stored: dict[str, Any] = {"given": given(spec), "accepted": spec.model_dump(mode="json")}
         stored["submitted_by"] = {"id": by.id, "name": by.name}
+        if retries is not None:
+            stored["retries"] = retries
         self.store.create_json(names.experiment_object(id, "spec.json"), stored)
         if planning.is_certain(plan):
             self.keep_plan(id, plan)
         self.store.write(names.active_marker(id), b"")
+        self.retries.link(id)
         self.store.write(names.index_entry(id), b"")
+        experiment = self.experiment(id)
+        self.queue(experiment)
+        return experiment
 
     def keep_plan(self, id: str, plan: Plan) -> None:
         """The first plan of an experiment stands. Its data sets are marked as in use before."""
@@ -177,9 +191,8 @@ class Service:
         except NotFound:
             raise NotFound(f"There is no experiment {id}") from None
         spec = ExperimentSpec.model_validate(stored["given"])
-        return Accepted(
-            spec, stored["accepted"], stored.get("measures"), stored.get("submitted_by")
-        )
+        links = (stored.get(name) for name in ("measures", "submitted_by", "retries"))
+        return Accepted(spec, stored["accepted"], *links)
 
     def _read_plan(self, id: str) -> Plan:
         return Plan.model_validate(self.store.read_json(names.experiment_object(id, "plan.json")))
@@ -204,6 +217,7 @@ class Service:
             "tags": experiment.spec.tags,
             "measures": experiment.accepted.measures,
             "submitted_by": experiment.accepted.submitted_by,
+            "retries": experiment.accepted.retries,
         }
         if experiment.plan is None:
             return about
@@ -244,7 +258,10 @@ class Service:
         self.accepted(id)
         ours = self.finish(id, outcome.ended("cancelled", []))
         experiment = self.experiment(id)
-        assert experiment.outcome is not None
+        if experiment.outcome is None:  # the store refused ours for another that is on its way
+            error = Conflict("The experiment is just ending: ask again")
+            error.retry_after = 1
+            raise error
         if not ours and experiment.outcome["state"] != "cancelled":
             raise Conflict(
                 f"The experiment has {experiment.outcome['state']}: it cannot be cancelled"

@@ -51,6 +51,11 @@ def alone(id: str, run: str) -> str:
     return f"{EXPERIMENTS}{_experiment(id)}/alone/{_word(run)}/"
 
 
+def namesake(scope: str) -> str | None:
+    """The experiment that a run which shares nothing is named by."""
+    return _experiment(scope.split("/")[1]) if scope else None
+
+
 def measurement_jobs(id: str) -> str:
     """Prefix of what links an experiment to the jobs that measure it later."""
     return experiment_object(id, "measurements") + "/"
@@ -63,6 +68,15 @@ def measurement_job(id: str, job: str) -> str:
 def job_of(name: str) -> str:
     """The job that such a link speaks of."""
     return _experiment(name.rsplit("/", 1)[-1].removesuffix(".json"))
+
+
+def retries(id: str) -> str:
+    """Prefix of what links an experiment to those that try it again."""
+    return experiment_object(id, "retries") + "/"
+
+
+def retry(id: str, again: str) -> str:
+    return f"{retries(id)}{_experiment(again)}"
 
 
 def active_marker(id: str) -> str:

@@ -16,12 +16,17 @@ from shared.sweep import Point
 
 
 def plan_for(
-    spec: ExperimentSpec, records: Records, settings: Settings, experiment: str | None = None
+    spec: ExperimentSpec,
+    records: Records,
+    settings: Settings,
+    experiment: str | None = None,
+    again: bool = False,
 ) -> Plan:
     """The plan of what a spec asks for, given what the store holds now.
 
     Where a data set is not prepared yet, its keys are not known: the plan then stands for how much
-    there is to do, and `is_certain` is False. `experiment` names the runs of a spec without reuse.
+    there is to do, and `is_certain` is False. `experiment` names the runs of a spec without reuse;
+    `again`: another experiment has trained under that name before.
     """
     _check_run_count(spec, settings)
     points = sweep.points(spec)
@@ -33,7 +38,7 @@ def plan_for(
         _path(spec, index, point, facts[point.run.dataset.name], seed, experiment)
         for index, (point, seed) in enumerate((p, s) for p in points for s in spec.seeds)
     ]
-    looks = spec.reuse and all(f.digest for f in facts.values())
+    looks = (spec.reuse or again) and all(f.digest for f in facts.values())
     made = tree.make(paths, records if looks else _Nothing())
     check_cost(made, settings)
     return made

@@ -4,15 +4,18 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Self
 
-from shared.errors import Cancelled
+from shared.errors import Cancelled, HubelError
 from shared.live import Live
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 """How often a running segment renews its lease and looks at its cancel flag."""
+ASK_SECONDS = 5.0
+"""And how often it asks the store whether its experiment has ended: Redis may have forgotten."""
 
 
 class Heartbeat:
@@ -28,11 +31,13 @@ class Heartbeat:
         hang_seconds: float = float("inf"),
         hung: Callable[[float], None] = lambda seconds: None,
         beat: Callable[[], None] = lambda: None,
+        ended: Callable[[], bool] = lambda: False,
     ) -> None:
         self.live, self.experiment, self.work, self.owner = live, experiment, work, owner
         self.stepped = time.monotonic()
         self.looked = 0.0
         self._hang_seconds, self._hung, self._beat = hang_seconds, hung, beat
+        self._ask, self._asked, self._ended = ended, self.stepped, False
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="heartbeat", daemon=True)
 
@@ -50,12 +55,12 @@ class Heartbeat:
             return
         self.looked = self.stepped
         self.live.renew(self.work, self.owner)
-        if self.experiment is not None and self.live.cancelled(self.experiment):
+        if self._ended or (self.experiment is not None and self.live.cancelled(self.experiment)):
             raise Cancelled("the experiment was cancelled")
 
     def _watch(self) -> None:
         looked, silent = time.monotonic(), 0.0
-        pause = min(self.live.lease_ms / 4000, self._hang_seconds / 4)
+        pause = min(self.live.lease_ms / 4000, self._hang_seconds / 4, ASK_SECONDS)
         while not self._over.wait(pause):
             now, stepped = time.monotonic(), self.stepped
             # What passes while this process is stopped as a whole is no hang.
@@ -67,3 +72,11 @@ class Heartbeat:
                 return
             self._beat()
             self.live.renew(self.work, self.owner)
+            self._ask_now_and_then(now)
+
+    def _ask_now_and_then(self, now: float) -> None:
+        if now - self._asked < ASK_SECONDS:
+            return
+        self._asked = now
+        with suppress(HubelError):
+            self._ended = self._ask()

@@ -116,8 +116,7 @@ class Crew:
             return False
         try:
             history = attempts.history()
-            ended = experiment is not None and self._ended(experiment)
-            if ended or history.exhausted(self.settings):
+            if self._ended(experiment) or history.exhausted(self.settings):
                 return False
             return self._attempt(work, experiment, attempts, run, patience)
         finally:
@@ -137,8 +136,9 @@ class Crew:
         with self.words:
             try:
                 with Heartbeat(
-                    self.live, experiment, work, self.name, limit, hung, self.words.beat
-                ) as tick:
+                    self.live, experiment, work, self.name, limit, hung, self.words.beat,
+                    partial(self._ended, experiment),
+                ) as tick:  # fmt: skip
                     done = run(tick)
             except (Cancelled, NotReady) as reason:
                 log.warning("%s given back: %s", work, reason)
@@ -196,7 +196,9 @@ class Crew:
         log.warning("this worker takes nothing for %.0f s: %s", self._rest, error)
         self.stopping.wait(self._rest)
 
-    def _ended(self, experiment: str) -> bool:
+    def _ended(self, experiment: str | None) -> bool:
+        if experiment is None:
+            return False
         outcome = names.experiment_object(experiment, "outcome.json")
         return self.live.cancelled(experiment) or self.store.exists(outcome)
 

@@ -60,7 +60,7 @@ def _checkpoints(id: str, service: Service, plan: Plan) -> Iterator[Json]:
             continue
         address = f"/v1/checkpoints/{segment.key}"
         if segment.scope:  # trained for this run alone: the key by itself names the shared one
-            owner = service.accepted(id).measures or id
+            owner = names.namesake(segment.scope)
             address += f"?experiment={owner}&run={passing[index][0]}"
         yield {
             "key": segment.key,

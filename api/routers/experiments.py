@@ -1,4 +1,4 @@
-"""Submit, list, look at and cancel experiments."""
+"""Submit, list, look at, cancel and retry experiments."""
 
 from typing import Annotated, Any, Literal
 
@@ -19,7 +19,7 @@ from api.dependencies import (
     Tags,
 )
 from api.errors import responses
-from api.service import Service
+from api.service import Experiment, Service
 from api.status import plan_summary
 from shared import names, planning
 from shared.errors import HubelError
@@ -31,7 +31,7 @@ State = Literal["preparing", "queued", "running", "succeeded", "failed", "cancel
 POLL_SECONDS = 2
 PARTS = (
     "spec", "runs", "metrics", "fisher", "second_order", "summary", "analysis", "checkpoints",
-    "measurements", "cancel",
+    "measurements", "cancel", "retry",
 )  # fmt: skip
 
 
@@ -61,6 +61,10 @@ def submit(
         if dry_run:
             return JSONResponse(_dry_run(service, spec))
         experiment, is_new = service.accept(spec, principal, idempotency_key)
+    return _accepted(service, experiment, is_new)
+
+
+def _accepted(service: Service, experiment: Experiment, is_new: bool) -> Response:
     headers = {"Location": address(experiment.id), "Retry-After": str(POLL_SECONDS)}
     if not is_new:
         headers["Idempotent-Replayed"] = "true"
@@ -116,8 +120,10 @@ def _entry(token: str | None, filters: Json) -> str | None:
 
 @router.get("/{id}", operation_id="experiment_status", responses=responses(404))
 def status(id: ExperimentId, service: ServiceIn) -> Json:
-    """State, progress, time left, failures, plan. Cheap: poll it."""
-    return shown(service.status(id))
+    """State, progress, time left, failures, plan. Cheap: poll it. `retries` is the experiment that
+    this one tries again, `retried_by` are those that try this one again, oldest first."""
+    found = service.status(id)
+    return shown(found) | {"retried_by": service.retries.of(id, found["state"])}
 
 
 @router.get("/{id}/spec", operation_id="experiment_spec", responses=responses(404))
@@ -136,6 +142,26 @@ def cancel(id: ExperimentId, service: ServiceIn) -> Json:
     """End it now; what is stored stays. Again: no change. After it has ended by itself: 409."""
     service.cancel(id)
     return shown(service.status(id))
+
+
+@router.post(
+    "/{id}/retry",
+    operation_id="retry_experiment",
+    status_code=202,
+    dependencies=[SUBMIT],
+    responses={**responses(404, 408, 409, 413), 202: openapi.SUBMITTED[202]},
+)
+def retry(
+    id: ExperimentId,
+    service: ServiceIn,
+    principal: PrincipalIn,
+    idempotency_key: IdempotencyKey,
+) -> Response:
+    """Try again what has failed or was cancelled: a new experiment of the same spec, linked to this
+    one both ways. What is stored is not trained or measured again, also where `reuse` is off; what
+    kept failing gets as many attempts as at first. Of a measurement job: a new job. 409 before the
+    end, and after success."""
+    return _accepted(service, *service.retries.accept(id, principal, idempotency_key))
 
 
 def address(id: str) -> str:

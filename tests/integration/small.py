@@ -25,18 +25,21 @@ def submit(lab, **changes):
 
 
 def results(lab, id):
+    return numbers(lab.service.records, lab.service.experiment(id).plan)
+
+
+def numbers(records, plan):
     """All that a user could see of the numbers: metrics, measurements, digests of weights."""
-    plan = lab.service.experiment(id).plan
     out = []
     for run in plan.runs:
         rows, checkpoints = [], {}
         for segment in (plan.segments[i] for i in run.segments):
-            for manifest in lab.service.records.spanning(segment.scope, segment.key, segment.start):
-                stored = lab.service.records.metrics(manifest)
+            for manifest in records.spanning(segment.scope, segment.key, segment.start):
+                stored = records.metrics(manifest)
                 rows += [r for r in stored if segment.start < r["epoch"] <= segment.end]
             checkpoints[segment.end] = manifest.checkpoint
         measured = {
-            (epoch, digest): lab.service.records.measurement(plan.scope(run), key, digest)["values"]
+            (epoch, digest): records.measurement(plan.scope(run), key, digest)["values"]
             for epoch, key, digest in run.probes
         }
         out.append((rows, checkpoints, measured))

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 import redis
+from breakable import children_of, is_alive
 from small import body, results, submit
 
 from api.service import Service
 from shared import names
 from shared.errors import Conflict, Invalid
 from shared.live import Live
-from shared.queue import Sender, make_app
+from shared.queue import QUEUE, Sender, make_app
 from shared.spec import ExperimentSpec
+from worker.preparation import prepare
 
 pytestmark = pytest.mark.services
 
@@ -135,6 +137,7 @@ def test_a_worker_asked_to_stop_keeps_the_epochs_it_has_finished(lab):
     worker = lab.start_worker()
     lab.wait(id, lambda s: done(s) >= 2)
     worker.stop()
+    assert worker.exit_code == 0  # by itself, within its grace
     lab.start_worker()
     lab.wait(id)
     # One segment of 19 epochs in the plan; the part that the first worker finished is stored.
@@ -220,6 +223,36 @@ def test_the_worker_parent_never_imports_torch_and_its_child_dies_with_it(lab):
         time.sleep(0.05)
 
 
+def test_a_killed_child_is_noticed_at_once_and_its_work_taken_up_again(lab):
+    """The lease is far from its end: the parent gives it back."""
+    lab.service.live.lease_ms = 600_000
+    worker = lab.start_worker(HUBEL_LEASE_SECONDS="600")
+    id = submit(lab, sweep={}, training={"epochs": 12, "batch_size": 4}, fisher=None)
+    lab.wait(id, lambda s: done(s) >= 2)
+    (child,) = children_of(worker.pid)
+    os.kill(child, signal.SIGKILL)
+    assert lab.wait(id, seconds=300)["state"] == "succeeded"
+    assert worker.exit_code is None
+    assert lab.service.live.counted_epochs(id) > 12
+
+
+def test_a_child_killed_before_it_began_leaves_no_mark_behind(lab):
+    """It imports torch for seconds, with the message in its hands."""
+    prepare("gratings", lab.service.store, lab.settings)
+    id = submit(lab, sweep={}, deficit=None, training={"epochs": 2}, fisher=None)
+    with redis.Redis.from_url(lab.settings.redis_url.get_secret_value()) as client:
+        assert client.llen(QUEUE) == 1
+        worker = lab.start_worker()
+        deadline = time.monotonic() + 60
+        while client.llen(QUEUE):
+            assert time.monotonic() < deadline, lab.lines
+            time.sleep(0.02)
+    time.sleep(0.5)  # what the child has not read yet, Celery itself gives to the next one
+    (child,) = children_of(worker.pid)
+    os.kill(child, signal.SIGKILL)
+    assert lab.wait(id, seconds=300)["state"] == "succeeded"
+
+
 def test_submitting_works_while_redis_is_away(lab, servers_factory):
     own = servers_factory()
     settings = lab.settings.model_copy(update={"redis_url": own.settings.redis_url})
@@ -250,15 +283,3 @@ def test_a_spec_is_shown_with_the_defaults_that_it_was_accepted_with(lab):
     stored = {"given": given, "accepted": given | {"fisher": {"every": 2, "estimator": "label"}}}
     lab.service.store.write_json(names.experiment_object(id, "spec.json"), stored)
     assert lab.service.accepted(id).shown["fisher"]["estimator"] == "label"
-
-
-def children_of(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task")
-    return [int(c) for task in tasks.iterdir() for c in (task / "children").read_text().split()]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False

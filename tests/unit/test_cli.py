@@ -241,7 +241,8 @@ def test_an_address_that_is_none_is_wrong_usage(url: str) -> None:
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b"\xff", b"null"])
 @pytest.mark.parametrize(
     "arguments",
-    [["list"], ["status", ID], ["watch", ID], ["results", ID], ["cancel", ID], ["presets"],
+    [["list"], ["status", ID], ["watch", ID], ["results", ID], ["cancel", ID], ["retry", ID],
+     ["presets"],
      ["submit", "-"], ["submit", "-", "--dry-run"]],
     ids=" ".join,
 )  # fmt: skip
@@ -348,6 +349,12 @@ def test_cancel_says_what_was_cancelled(play: Play) -> None:
     result, asked = play([(200, status("cancelled"))], "cancel", ID)
     assert result.stdout == f"{ID} cancelled\n"
     assert asked == [("POST", f"/v1/experiments/{ID}/cancel", b"")]
+
+
+def test_retry_posts_once_with_its_key_and_prints_the_new_id(play: Play) -> None:
+    result, asked = play([(202, status("queued"))], "retry", ID, "--key", "k")
+    assert result.stdout == f"{ID}\n"
+    assert asked == [("POST", f"/v1/experiments/{ID}/retry", b"")]
 
 
 # --- as a process of its own ---

@@ -1,0 +1,74 @@
+"""An experiment tried again after it failed or was cancelled: a new one of the same spec, linked to
+the old one both ways, for which all that is stored is free."""
+
+from typing import TYPE_CHECKING
+
+from api.measurements import asked_of
+from shared import names, planning
+from shared.errors import Conflict
+from shared.measurements import LaterMeasurements
+from shared.plan import Plan
+from shared.tokens import LOCAL, Principal
+
+if TYPE_CHECKING:
+    from api.service import Experiment, Service
+
+
+class Retries:
+    """One a service, used by all its threads."""
+
+    def __init__(self, service: "Service") -> None:
+        self.service, self.store = service, service.store
+
+    def accept(
+        self, id: str, principal: Principal = LOCAL, idempotency_key: str | None = None
+    ) -> tuple["Experiment", bool]:
+        """The new experiment, and whether this call made it (False: the first answer again).
+        Attempts are counted for each experiment, so that what kept failing gets new ones."""
+        service, old, made = self.service, self._ended_badly(id), names.new_experiment_id()
+        if idempotency_key is not None:
+            made = service.claim({"retries": id}, principal.id, idempotency_key, made)
+            if self.store.exists(names.index_entry(made)):
+                return service.experiment(made), False
+        if old.accepted.measures is not None:
+            asked = LaterMeasurements.model_validate(asked_of(old.accepted.shown))
+            measured = old.accepted.measures
+            plan = service.jobs.plan(measured, asked)
+            return service.jobs.write(made, measured, asked, plan, principal, retries=id), True
+        return service.write(made, old.spec, self._plan(old, made), principal, retries=id), True
+
+    def link(self, id: str) -> None:
+        """Note beside the old experiment that this one tries it again. Again: no change."""
+        old = self.service.accepted(id).retries
+        if old is not None:
+            self.store.write(names.retry(old, id), b"")
+
+    def of(self, id: str, state: str) -> list[str]:
+        """Those that try an experiment again, oldest first. Before it has ended badly there can be
+        none, and the store is not asked."""
+        if state not in ("failed", "cancelled"):
+            return []
+        return [names.experiment_of(name) for name in self.store.names(names.retries(id))]
+
+    def _ended_badly(self, id: str) -> "Experiment":
+        state = self.service.status(id)["state"]
+        if state == "succeeded":
+            raise Conflict(
+                "The experiment has succeeded: there is nothing to retry. To train all of it anew,"
+                ' submit its spec with "reuse": false'
+            )
+        if state not in ("failed", "cancelled"):
+            raise Conflict(
+                f"The experiment is {state}: only what has failed or was cancelled can be retried."
+                f" Wait for its end, or cancel it"
+            )
+        return self.service.experiment(id)
+
+    def _plan(self, old: "Experiment", made: str) -> Plan:
+        """Without reuse, the runs keep the names that they had: those that are done stay done."""
+        service = self.service
+        scopes = [segment.scope for segment in old.plan.segments] if old.plan else []
+        named = next(map(names.namesake, scopes), None)
+        return planning.plan_for(
+            old.spec, service.records, service.settings, named or made, again=named is not None
+        )
