@@ -41,6 +41,12 @@ class Tracker:
         """When the store was last asked about a segment that was not done."""
         self._ended = False
 
+    def bytes(self) -> int:
+        """About what this and the plan take in memory."""
+        plan = self.plan
+        keys = sum(len(segment.keys) for segment in plan.segments)
+        return 12_000 + 3_000 * len(plan.segments) + 2_500 * len(plan.runs) + 120 * keys
+
     def refresh(
         self,
         records: Records,
