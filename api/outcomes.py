@@ -1,7 +1,7 @@
 """How experiments have ended, as far as this process has seen.
 
 An outcome never changes, so one that was seen is not asked for again; that there is none yet is
-believed for a second."""
+believed for half a second."""
 
 import time
 from typing import Any
@@ -11,7 +11,7 @@ from shared import names
 from shared.errors import NotFound
 from shared.storage import Storage
 
-FRESH_SECONDS = 1.0
+FRESH_SECONDS = 0.5
 """After so long an outcome that another process wrote shows here."""
 BYTES = 32 << 20
 NONE_BYTES = 4 << 20
@@ -44,6 +44,10 @@ class Outcomes:
             self._none.replace(id, begun, NONE_SIZE)
             return None
         return self._keep(id, dict(found))
+
+    def none_yet(self, id: str) -> None:
+        """This process has just made it."""
+        self._none.replace(id, time.monotonic(), NONE_SIZE)
 
     def write(self, id: str, outcome: dict[str, Any]) -> bool:
         """Once. False where there is another, which shows here at once too."""

@@ -147,12 +147,15 @@ class Service:
     def _write(self, id: str, spec: ExperimentSpec, plan: Plan) -> Experiment:
         """The index entry last: it says that the experiment was accepted whole."""
         stored = {"given": given(spec), "accepted": spec.model_dump(mode="json")}
-        if self.store.create_json(names.experiment_object(id, "spec.json"), stored):
+        created = self.store.create_json(names.experiment_object(id, "spec.json"), stored)
+        if created:
             self._keep_accepted(id, stored)
         if planning.is_certain(plan):
             self.keep_plan(id, plan)
         self.store.write(names.active_marker(id), b"")
         self.index.write(id)
+        if created:
+            self.outcomes.none_yet(id)
         experiment = self.experiment(id)
         self.queue(experiment)
         return experiment

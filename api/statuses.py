@@ -12,7 +12,8 @@ from api.cache import Cache
 from api.outcomes import Outcomes
 from shared.errors import StoreUnavailable
 
-FRESH_SECONDS = 1.0
+FRESH_SECONDS, OLD_SECONDS = 0.75, 1.5
+"""After the first a status is made again when it is asked for, after the second it is not shown."""
 BYTES = 32 << 20
 STATUS_BYTES = 6000
 """Of one in memory, without failures."""
@@ -44,21 +45,21 @@ class Statuses:
 
     def of(self, id: str) -> Status:
         while True:
-            made = self._fresh(id) or self._result(self._ask(id))
+            made = self._kept(id) or self._result(self._ask(id))
             if self._stands(id, made):
                 return made.status
 
     def many(self, ids: list[str]) -> list[Status]:
         """In order; what has to be made is made at the same time."""
         for id in ids:
-            if self._fresh(id) is None:
+            if self._kept(id) is None:
                 self._ask(id)
         return [self.of(id) for id in ids]
 
     async def polled(self, id: str) -> Status:
         """The same as `of`, and whoever waits for another's status takes no thread."""
         while True:
-            made = self._fresh(id)
+            made = self._kept(id)
             if made is None:
                 asked = asyncio.wrap_future(self._ask(id))
                 # Others may wait for it too: a client that goes away does not end it.
@@ -66,11 +67,16 @@ class Statuses:
             if self._stands(id, made):
                 return made.status
 
-    def _fresh(self, id: str) -> Made | None:
+    def _kept(self, id: str) -> Made | None:
+        """None once it is OLD. Before that it is made again behind the answer: of a hundred clients
+        that poll as fast as they can none waits."""
         made = self._made.get(id)
-        if made is None or time.monotonic() - made.at >= FRESH_SECONDS:
+        age = float("inf") if made is None else time.monotonic() - made.at
+        if made is None or age >= OLD_SECONDS or not self._stands(id, made):
             return None
-        return made if self._stands(id, made) else None
+        if age >= FRESH_SECONDS:
+            self._ask(id)
+        return made
 
     def _stands(self, id: str, made: Made) -> bool:
         """Not where this process has seen an outcome since it was begun: once cancelled, always."""

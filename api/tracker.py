@@ -45,7 +45,9 @@ class Tracker:
         """About what this and the plan take in memory."""
         plan = self.plan
         keys = sum(len(segment.keys) for segment in plan.segments)
-        return 12_000 + 3_000 * len(plan.segments) + 2_500 * len(plan.runs) + 120 * keys
+        probes = sum(len(run.probes) for run in plan.runs)
+        parts = 3_500 * len(plan.segments) + 4_000 * len(plan.runs)
+        return 4_000 + parts + 120 * keys + 200 * probes
 
     def refresh(
         self,

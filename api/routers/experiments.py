@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
+import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
@@ -97,7 +98,7 @@ def listing(
         "next": pages.address(router.prefix, given | {"page_size": page_size}, token),
         "next_page_token": token,
     }
-    return JSONResponse(page)
+    return _answer(page)
 
 
 def _entry(token: str | None, filters: Json) -> str | None:
@@ -125,7 +126,11 @@ async def status(
     """State, progress, time left, failures, plan. Cheap: poll it."""
     # Most polls are answered here, without a thread; a response of our own is not copied first.
     service: Service = request.app.state.service
-    return JSONResponse(shown(await service.statuses.polled(id)))
+    return _answer(shown(await service.statuses.polled(id)))
+
+
+def _answer(content: Json) -> Response:
+    return Response(orjson.dumps(content), media_type="application/json")
 
 
 @router.get("/{id}/spec", operation_id="experiment_spec", responses=responses(404))
