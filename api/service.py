@@ -95,18 +95,17 @@ class Service:
             id = names.new_experiment_id()
             plan = planning.plan_for(spec, self.records, self.settings, id)
             return self._write(id, spec, plan), True
+        # A repeat costs two questions to the store.
+        if (first := self.claimed(given(spec), principal, idempotency_key)) is not None:
+            return self.experiment(first), False
         with self._in_flight.only(principal, idempotency_key):
             return self._accept_once(spec, principal, idempotency_key)
 
     def _accept_once(
         self, spec: ExperimentSpec, principal: str, key: str
     ) -> tuple[Experiment, bool]:
-        """Planned before it is claimed, so that what is refused leaves its key free; a repeat is
-        answered before that, with two questions to the store."""
-        body = given(spec)
-        if (first := self.claimed(body, principal, key)) is not None:
-            return self.experiment(first), False
-        id = names.new_experiment_id()
+        """Planned before it is claimed, so that what is refused leaves its key free."""
+        body, id = given(spec), names.new_experiment_id()
         plan = planning.plan_for(spec, self.records, self.settings, id)
         ours, id = id, self.claim(body, principal, key, id)
         if self.store.exists(names.index_entry(id)):
@@ -130,6 +129,8 @@ class Service:
         if self.store.create_json(name, claim):
             return id
         first = self._first(name, body)
+        if first == id:  # ours: of two conditional writes at once a store may refuse both answers
+            return id
         age = datetime.now(UTC).timestamp() - _created(first).timestamp()
         if age < IN_FLIGHT_SECONDS and not self.store.exists(names.index_entry(first)):
             raise refused()

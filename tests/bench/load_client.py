@@ -95,7 +95,12 @@ async def _client(job: dict[str, Any], todo: Iterator[Request], found: Found, un
             break
         began = time.perf_counter()
         try:
-            found.add(request, began, *await connection.ask(request))
+            answer = await connection.ask(request)
+            while answer[0] == job.get("again_at"):  # "still in flight: ask again"
+                found.statuses[str(answer[0])] += 1
+                await asyncio.sleep(1)
+                answer = await connection.ask(request)
+            found.add(request, began, *answer)
         except (OSError, EOFError, ValueError) as error:
             found.statuses[type(error).__name__] += 1
             connection.close()

@@ -41,12 +41,14 @@ with engine.begin() as db:
         table = meta.tables[name]
         rows = db.execute(sa.select(table).where(table.c.run_uuid == found[0]["run_uuid"]))
         parts[name] = [dict(row._mapping) for row in rows]
-    for i in range(wanted):
-        new = uuid.uuid4().hex
-        made.append(new)
-        db.execute(runs.insert(), found[0] | {"run_uuid": new, "name": f"load {i}"})
+    for first in range(0, wanted, 200):
+        new = [uuid.uuid4().hex for _ in range(min(200, wanted - first))]
+        made += new
+        db.execute(runs.insert(), [found[0] | {"run_uuid": one, "name": one} for one in new])
         for name, rows in parts.items():
-            db.execute(meta.tables[name].insert(), [row | {"run_uuid": new} for row in rows])
+            copies = [row | {"run_uuid": one} for one in new for row in rows]
+            if copies:
+                db.execute(meta.tables[name].insert(), copies)
 print("\\n".join(made))
 """
 

@@ -74,6 +74,21 @@ class Ours:
     def status(self, id: str) -> Request:
         return {"name": "status", "method": "GET", "path": f"/v1/experiments/{id}"}
 
+    def equal(self, key: str | None) -> Request:
+        """Always the same body; one that nothing else has trained."""
+        body = small(0) | {"name": "equal", "seeds": [10**6 + (key is None)]}
+        post = {"name": "submit", "method": "POST", "path": "/v1/experiments"}
+        headers = {} if key is None else {"headers": {"Idempotency-Key": key}}
+        return post | {"body": json.dumps(body)} | headers
+
+    def counted(self) -> int:
+        return sum(1 for _ in self.store.names(names.INDEX))
+
+    def segments(self, ids: set[str]) -> set[str]:
+        """What a worker would have to train for all of these experiments together."""
+        plans = (self.store.read_json(names.experiment_object(id, "plan.json")) for id in ids)
+        return {segment["key"] for plan in plans for segment in plan["segments"]}
+
     def listing(self) -> Request:
         return {"name": "list", "method": "GET", "path": "/v1/experiments?page_size=50"}
 

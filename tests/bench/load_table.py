@@ -12,6 +12,9 @@ def summary(made: Found) -> Found:
     return {
         "seconds": round(seconds, 2),
         "statuses": made["statuses"],
+        "server_cpu": made["server_cpu"],
+        "client_cpu": round(made["cpu_seconds"], 2),
+        "load": round(made["load"], 1),
         "requests": {
             name: {
                 "n": len(values),
