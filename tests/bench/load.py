@@ -61,7 +61,8 @@ def hurried(system: System, options: argparse.Namespace) -> Iterator[None]:
 
 def main() -> None:
     options = _options()
-    found: Found = {"about": machine.about("load"), "options": vars(options) | {"out": None}}
+    given = {name: value for name, value in vars(options).items() if not isinstance(value, Path)}
+    found: Found = {"about": machine.about("load"), "options": given, "pause": PAUSE}
     systems: list[System] = []
     with tempfile.TemporaryDirectory(prefix="load-") as name:
         folder = Path(name)
