@@ -1,4 +1,4 @@
-"""The real app on a real socket, in a thread of the test's process; settings for another process."""
+"""The real app on a real socket, in a thread of the test's process, or settings for a process."""
 
 import os
 import threading

@@ -55,7 +55,7 @@ print("\\n".join(made))
 
 class MLflow:
     def __init__(self, program: Path, folder: Path, postgres: bool) -> None:
-        self.name = f"MLflow, {'PostgreSQL' if postgres else 'SQLite'}"
+        self.name = f"MLflow {_version(program)}, {'PostgreSQL' if postgres else 'SQLite'}"
         self._folder = folder
         folder.mkdir(parents=True)
         self.log = (folder / "mlflow.log").open("w")
@@ -170,6 +170,11 @@ class MLflow:
         if not self.log.closed:
             self.log.write(f"{name} {line}\n")
             self.log.flush()
+
+
+def _version(program: Path) -> str:
+    (folder,) = program.parent.parent.glob("lib/*/site-packages/mlflow-*.dist-info")
+    return folder.name.removeprefix("mlflow-").removesuffix(".dist-info")
 
 
 def found(program: Path) -> list[bool]:

@@ -20,10 +20,11 @@ process on the same machine generates the load.
 
 - **paced**: each client polls the status of an experiment of its own every {pause:g} s, as the
   service asks for, and one request in ten is the newest page of 50 of the list.
-- **closed, own**: the same clients, status only, without a pause. **closed, any**: of any experiment.
-- **ms**: milliseconds at the client, median over the rounds (least to most). **CPU ms**: of all server
-  processes together (database, Redis and store included), by request: what other work on the
-  machine disturbs least.
+- **closed, own**: the same clients, status only, without a pause. **closed, any**: of any
+  experiment.
+- **ms**: milliseconds at the client, median over the rounds (least to most). **CPU ms**: of all
+  server processes together (database, Redis and store included), by request: what other work on
+  the machine disturbs least.
 """
 
 PHASES = {
@@ -81,8 +82,8 @@ def _about(found: Found) -> str:
     ]
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     lines = [
-        f"{about['date']}; {about['hardware']}; {versions}. {options['experiments']:,} experiments and"
-        f" as many runs, {options['clients']} clients, {options['rounds']} rounds of"
+        f"{about['date']}; {about['hardware']}; {versions}. {options['experiments']:,} experiments"
+        f" and as many runs, {options['clients']} clients, {options['rounds']} rounds of"
         f" {options['seconds']:g} s, a history of {options['points']:,} points.",
         f"Other work shared the machine: its load average was {min(loads):g} to {max(loads):g}. "
         + (
@@ -132,8 +133,9 @@ def _memory(found: Found) -> str:
     memory = found["memory"]
     minutes = found["options"]["minutes"]
     lines = [
-        f"Resident memory in MiB, and its slope over {minutes:g} minutes of paced polling, each client"
-        " another experiment each time (the second half: what fills a cache ends, a leak does not):",
+        f"Resident memory in MiB, and its slope over {minutes:g} minutes of paced polling, each"
+        " client another experiment each time (the second half: what fills a cache ends, a leak"
+        " does not):",
         "",
         "| | empty | filled | after all | MiB a minute, first half | second half |",
         "|---|---|---|---|---|---|",

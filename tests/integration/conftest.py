@@ -1,6 +1,5 @@
 """The service on real servers: worker processes, and the API's parts in this process."""
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
