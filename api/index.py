@@ -11,8 +11,8 @@ from shared import names
 from shared.storage import Storage
 
 FRESH_SECONDS = 1.0
-BEGINNING = 1000
-"""Entries that one question to the store gives."""
+BEGINNING = 201
+"""Entries of it: the largest page, and one more."""
 OWN_SECONDS = 30.0
 """For how long an entry of ours is put into what the store says: it may have been asked before."""
 

@@ -32,9 +32,9 @@ SENT_AT_ONCE = 64
 MOST_QUEUED = 1000
 """Messages in the queue at most: what waits beyond it costs Redis nothing, however much it is."""
 
-ACCEPTED_SIZE = 15_000
+ACCEPTED_SIZE = 9_500
 """Of one in memory, with few seeds."""
-ACCEPTED_BYTES, TRACKED_BYTES = 64 << 20, 256 << 20
+ACCEPTED_BYTES, TRACKED_BYTES = 128 << 20, 256 << 20
 """Memory for what was asked for, and for plans with what is known of their segments."""
 
 LOOKED_AT = 500

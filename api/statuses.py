@@ -17,7 +17,8 @@ FRESH_SECONDS, OLD_SECONDS = 0.75, 1.5
 BYTES = 32 << 20
 STATUS_BYTES = 6000
 """Of one in memory, without failures."""
-AT_ONCE = 16
+AT_ONCE, AT_ONCE_FOR_LISTS = 16, 3
+"""Fifty statuses of a page made by sixteen threads would hold up those who poll one."""
 PATIENCE_SECONDS = 30.0
 
 ENDED = ("succeeded", "failed", "cancelled")
@@ -42,6 +43,7 @@ class Statuses:
         self._making: dict[str, Future[Made]] = {}
         self._lock = Lock()
         self._makers = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="status")
+        self._list_makers = ThreadPoolExecutor(AT_ONCE_FOR_LISTS, thread_name_prefix="statuses")
 
     def of(self, id: str) -> Status:
         while True:
@@ -52,8 +54,8 @@ class Statuses:
     def many(self, ids: list[str]) -> list[Status]:
         """In order; what has to be made is made at the same time."""
         for id in ids:
-            if self._kept(id) is None:
-                self._ask(id)
+            if self._kept(id, self._list_makers) is None:
+                self._ask(id, self._list_makers)
         return [self.of(id) for id in ids]
 
     async def polled(self, id: str) -> Status:
@@ -67,7 +69,7 @@ class Statuses:
             if self._stands(id, made):
                 return made.status
 
-    def _kept(self, id: str) -> Made | None:
+    def _kept(self, id: str, makers: ThreadPoolExecutor | None = None) -> Made | None:
         """None once it is OLD. Before that it is made again behind the answer: of a hundred clients
         that poll as fast as they can none waits."""
         made = self._made.get(id)
@@ -75,17 +77,17 @@ class Statuses:
         if made is None or age >= OLD_SECONDS or not self._stands(id, made):
             return None
         if age >= FRESH_SECONDS:
-            self._ask(id)
+            self._ask(id, makers)
         return made
 
     def _stands(self, id: str, made: Made) -> bool:
         """Not where this process has seen an outcome since it was begun: once cancelled, always."""
         return made.ended or self._outcomes.seen(id) is None
 
-    def _ask(self, id: str) -> "Future[Made]":
+    def _ask(self, id: str, makers: ThreadPoolExecutor | None = None) -> "Future[Made]":
         with self._lock:
             if (future := self._making.get(id)) is None:
-                future = self._making[id] = self._makers.submit(self._work, id)
+                future = self._making[id] = (makers or self._makers).submit(self._work, id)
             return future
 
     def _work(self, id: str) -> Made:

@@ -19,7 +19,7 @@ IN_TURN = 64
 AT_LEAST = 4
 """And so many however long the others took."""
 PASS_SECONDS = 1.5
-LISTED_SHARE = 0.05
+LISTED_SHARE = 0.01
 """Of the time, at most, goes into listing all that are active; new ones are seen in every pass."""
 WATCHED_WORKS = 512
 """Of one experiment. As long as there are more, those that are watched change often."""

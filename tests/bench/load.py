@@ -50,13 +50,12 @@ def hurried(system: System, options: argparse.Namespace) -> Iterator[None]:
     if not options.priority:
         yield
         return
-    os.setpriority(os.PRIO_PROCESS, 0, options.priority)  # the load generator inherits it
-    processes.set_priority(system.children, options.priority)
+    pids = [os.getpid(), *(child.pid for child in system.children.values())]
+    processes.set_priority(pids, options.priority)
     try:
         yield
     finally:
-        os.setpriority(os.PRIO_PROCESS, 0, 0)
-        processes.set_priority(system.children, 0)
+        processes.set_priority(pids, 0)
 
 
 def main() -> None:

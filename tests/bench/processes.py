@@ -21,11 +21,15 @@ def cpu_seconds(children: dict[str, Child]) -> dict[str, float]:
     }
 
 
-def set_priority(children: dict[str, Child], nice: int) -> None:
-    """Of every thread: Linux knows no other."""
+def set_priority(leaders: list[int], nice: int) -> None:
+    """Of every thread of these processes' sessions, Linux knows no other; and of the sessions,
+    which may have shares of their own (autogroup), within which nice values are compared."""
     sessions = _sessions()
-    for child in children.values():
-        for pid in sessions.get(child.pid, {}):
+    for leader in leaders:
+        session = os.getsid(leader)
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{leader}/autogroup").write_text(str(nice))
+        for pid in sessions.get(session, {}):
             with contextlib.suppress(OSError):
                 for task in Path(f"/proc/{pid}/task").iterdir():
                     os.setpriority(os.PRIO_PROCESS, int(task.name), nice)
