@@ -5,11 +5,12 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 BENCH_STAMP := .venv/.bench-installed
 AUDIT := .venv/audit
+MLFLOW_STAMP := .venv-bench/.installed
 
 SCALE ?= mini
 OUT ?= figures-output
 
-.PHONY: env demo figures up test check format audit bench-fisher bench-fisher-late
+.PHONY: env demo figures up test check format audit bench-fisher bench-fisher-late bench-load
 
 env: $(STAMP)
 
@@ -52,6 +53,10 @@ bench-fisher: $(BENCH_STAMP)  ## what a Fisher trace costs, beside other librari
 bench-fisher-late: $(BENCH_STAMP)  ## the figure of what stated errors are worth
 	$(BIN)/python -m tests.bench.late --data '$(DATA)' $(ARGS)
 
+# ARGS='--experiments 500 --rounds 1 --minutes 1' to try it
+bench-load: $(STAMP) $(MLFLOW_STAMP)  ## 10,000 experiments, 100 pollers, beside MLflow: half an hour
+	$(BIN)/python -m tests.bench.load --out tests/bench/LOAD.md $(ARGS)
+
 # torch by itself first: the resolver then takes it as given. The stamp comes last, so that an
 # installation that broke off is taken up again.
 $(STAMP): pyproject.toml constraints.txt
@@ -66,3 +71,9 @@ $(STAMP): pyproject.toml constraints.txt
 $(BENCH_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	touch $(BENCH_STAMP)
+
+# MLflow's dependencies clash with ours: it has an environment of its own.
+$(MLFLOW_STAMP):
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet mlflow==3.17.2 psycopg2-binary
+	touch $(MLFLOW_STAMP)

@@ -10,6 +10,7 @@ from shared import ahead, job, names
 from shared.errors import Conflict
 from shared.measurements import LaterMeasurements, Measurements
 from shared.plan import Plan, RunPlan, Segment
+from shared.precious import Precious
 from shared.tokens import LOCAL, Principal
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Jobs:
         stored["submitted_by"] = {"id": by.id, "name": by.name}
         if retries is not None:
             stored["retries"] = retries
-        self.store.create_json(names.experiment_object(made, "spec.json"), stored)
+        Precious(self.store).create(names.experiment_object(made, "spec.json"), stored)
         service.keep_plan(made, plan)
         self.store.write(names.active_marker(made), b"")
         self.link(made)

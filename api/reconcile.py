@@ -11,6 +11,7 @@ from typing import Any
 from api import outcome
 from api.service import Experiment, Service
 from api.tracker import Tracker
+from api.watch import Watch
 from shared import names, planning
 from shared.attempts import Attempts, History
 from shared.errors import HubelError
@@ -29,6 +30,7 @@ class Reconciler:
         self.store, self.live = service.store, service.live
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{id(self):x}"
         self.damage = service.damage
+        self.watch = Watch(self.store, self.live)
         self._indexed: set[str] = set()
         self._silent: dict[str, float] = {}
         """Since when nobody has held work whose last attempt has not said how it ended."""
@@ -56,9 +58,11 @@ class Reconciler:
                 log.exception("reconciling failed; it is tried again")
 
     def pass_over(self) -> None:
-        """Look at every experiment that has no outcome yet."""
-        for marker in self.store.names(names.ACTIVE):
-            id = names.experiment_of(marker)
+        """Look at experiments that have no outcome yet: at those where something is to be done, and
+        at the others in turn."""
+        self.watch.take_up()
+        self._indexed = {id for id in self._indexed if id in self.watch}
+        for id in self.watch.due(self.service.room):
             try:
                 self.look_at(id)
             except HubelError as error:
@@ -70,20 +74,27 @@ class Reconciler:
         experiment = self.service.experiment(id)
         if experiment.outcome is not None:
             self.store.remove(names.active_marker(id))
+            self.watch.forget(id)
             return
         if id not in self._indexed:
             self.service.jobs.link(id)
             self.service.retries.link(id)
-            self.store.write(names.index_entry(id), b"")
+            self.service.index.mend(id)
             self._indexed.add(id)
         if experiment.plan is None:
             self._prepare(experiment)
+            self.watch.note(id, [], had_room=True)
             return
+        room = self.service.room()
         tracker = self.service.tracker(id)
         waiting = tracker.refresh(self.service.records, self.live, 0, ASKED_IN_A_PASS)
-        self._queue_waiting(experiment, tracker, waiting)
+        self._queue_waiting(experiment, tracker, waiting, room)
         if tracker.finished():
             self._finish(experiment, outcome.of(tracker))
+            self.watch.forget(id)
+            return
+        works = [work_name(tracker.plan.segments[i]) for i in tracker.ready()]
+        self.watch.note(id, works, had_room=room > 0)
 
     def _prepare(self, experiment: Experiment) -> None:
         """Plan once every data set is there; until then see that somebody prepares them."""
@@ -119,8 +130,11 @@ class Reconciler:
             return
         service.keep_plan(experiment.id, plan)
 
-    def _queue_waiting(self, experiment: Experiment, tracker: Tracker, waiting: list[int]) -> None:
-        """Send what can run and is neither queued nor leased; set aside what keeps failing."""
+    def _queue_waiting(
+        self, experiment: Experiment, tracker: Tracker, waiting: list[int], room: int
+    ) -> None:
+        """Send what can run and is neither queued nor leased, as far as the queue has room; set
+        aside what keeps failing."""
         works = {work_name(tracker.plan.segments[i]): i for i in waiting}
         idle = self.live.idle(works)
         for work in works.keys() - set(idle):
@@ -134,8 +148,12 @@ class Reconciler:
                     log.error("segment %s is set aside: %s", work, history.shown()["reason"])
             elif history.pause(self.service.settings) > 0:
                 continue
-            elif not self.service.sender.wake(self.live, experiment.id, works[work], tracker.plan):
+            elif room <= 0 or not self.service.sender.wake(
+                self.live, experiment.id, works[work], tracker.plan
+            ):
                 return
+            else:
+                room -= 1
 
     def _mend(self) -> None:
         """Have somebody compute again what was found damaged."""

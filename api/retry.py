@@ -1,6 +1,7 @@
 """An experiment tried again after it failed or was cancelled: a new one of the same spec, linked to
 the old one both ways, for which all that is stored is free."""
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from api.measurements import asked_of
@@ -43,11 +44,12 @@ class Retries:
         if old is not None:
             self.store.write(names.retry(old, id), b"")
 
-    def of(self, id: str, state: str) -> list[str]:
+    async def polled(self, id: str, state: str) -> list[str]:
         """Those that try an experiment again, oldest first. Before it has ended badly there can be
         none, and the store is not asked."""
-        if state not in ("failed", "cancelled"):
-            return []
+        return await asyncio.to_thread(self.of, id) if state in ("failed", "cancelled") else []
+
+    def of(self, id: str) -> list[str]:
         return [names.experiment_of(name) for name in self.store.names(names.retries(id))]
 
     def _ended_badly(self, id: str) -> "Experiment":

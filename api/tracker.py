@@ -41,6 +41,14 @@ class Tracker:
         """When the store was last asked about a segment that was not done."""
         self._ended = False
 
+    def bytes(self) -> int:
+        """About what this and the plan take in memory."""
+        plan = self.plan
+        keys = sum(len(segment.keys) for segment in plan.segments)
+        probes = sum(len(run.probes) for run in plan.runs)
+        parts = 3_500 * len(plan.segments) + 4_000 * len(plan.runs)
+        return 4_000 + parts + 120 * keys + 200 * probes
+
     def refresh(
         self,
         records: Records,

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -103,7 +104,10 @@ def metric_rows(
                 continue
             value, name = _cell(row[metric])
             out = {"time": row["time"], **who, "metric": metric, "epoch": row["epoch"]}
-            yield out | {"value": value} | ({"non_finite": name} if name else {})
+            out["value"] = value
+            if name:
+                out["non_finite"] = name
+            yield out
 
 
 def wide_rows(
@@ -147,6 +151,8 @@ def _later(metric: str, than: str) -> bool:
 
 
 def _cell(value: Any) -> tuple[Any, str | None]:
+    if type(value) is float and math.isfinite(value):  # nearly all: there are thousands in a page
+        return value, None
     lost: list[dict[str, str]] = []
     shown = numbers.shown(value, "", lost)
     return shown, lost[0]["value"] if lost else None

@@ -167,11 +167,13 @@ class Storage:
     ) -> Iterator[str]:
         """Names below `prefix` (which ends in "/"), in order, those after `after`."""
         with _translated(prefix):
-            found = self._client.list_objects(
-                self._bucket, prefix=prefix, recursive=True, start_after=after
+            # list_objects always asks for 1,000, of which reading the XML takes 50 ms of Python.
+            most = None if limit is None else min(limit, 1000)
+            found = self._client._list_objects(
+                self._bucket, prefix=prefix, start_after=after, max_keys=most, encoding_type="url"
             )
             for entry in islice(found, limit):
-                yield entry.object_name
+                yield str(entry.object_name)
 
     # --- files, for what should not be held in memory ---
 

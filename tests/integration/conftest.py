@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 import httpx
 import pytest
-from breakable import environment
-from serving import serving
+from serving import environment, serving
 
 from api.reconcile import Reconciler
 from api.service import Service

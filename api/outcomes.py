@@ -1,0 +1,64 @@
+"""How experiments have ended, as far as this process has seen.
+
+An outcome never changes, so one that was seen is not asked for again; that there is none yet is
+believed for half a second."""
+
+import time
+from typing import Any
+
+from api.cache import Cache
+from shared import names
+from shared.errors import NotFound
+from shared.precious import Precious
+from shared.storage import Storage
+
+FRESH_SECONDS = 0.5
+"""After so long an outcome that another process wrote shows here."""
+BYTES = 32 << 20
+NONE_BYTES = 4 << 20
+OUTCOME_BYTES, NONE_SIZE = 1200, 250
+"""What an entry takes in memory, without failures."""
+
+
+class Outcomes:
+    """One a process, used by all its threads."""
+
+    def __init__(self, store: Storage) -> None:
+        self.store = store
+        self._seen: Cache[dict[str, Any]] = Cache(BYTES)
+        self._none: Cache[float] = Cache(NONE_BYTES)
+        """When it was last asked and not there."""
+
+    def seen(self, id: str) -> dict[str, Any] | None:
+        """Without asking anybody."""
+        return self._seen.get(id)
+
+    def of(self, id: str) -> dict[str, Any] | None:
+        if (seen := self._seen.get(id)) is not None:
+            return seen
+        begun = time.monotonic()
+        if begun - (self._none.get(id) or float("-inf")) < FRESH_SECONDS:
+            return None
+        try:
+            found = Precious(self.store).read(names.experiment_object(id, "outcome.json"))
+        except NotFound:
+            self._none.replace(id, begun, NONE_SIZE)
+            return None
+        return self._keep(id, dict(found))
+
+    def none_yet(self, id: str) -> None:
+        """This process has just made it."""
+        self._none.replace(id, time.monotonic(), NONE_SIZE)
+
+    def write(self, id: str, outcome: dict[str, Any]) -> bool:
+        """Once. False where there is another, which shows here at once too."""
+        ours = Precious(self.store).create(names.experiment_object(id, "outcome.json"), outcome)
+        if ours:
+            self._keep(id, outcome)
+        else:
+            self._none.replace(id, float("-inf"), NONE_SIZE)
+        return ours
+
+    def _keep(self, id: str, outcome: dict[str, Any]) -> dict[str, Any]:
+        failures = len(outcome.get("failures", []))
+        return self._seen.keep(id, outcome, OUTCOME_BYTES * (1 + failures))
