@@ -10,6 +10,7 @@ from fastapi import Depends, FastAPI
 
 from api import errors, openapi
 from api.dependencies import known_parameters
+from api.heads import Heads
 from api.limits import BodyLimit
 from api.readiness import Readiness
 from api.reconcile import Reconciler
@@ -20,12 +21,14 @@ from api.routers import (
     catalog,
     checkpoints,
     datasets,
+    events,
     experiments,
     fisher,
     health,
     measurements,
     results,
 )
+from api.server import Server, raise_file_limit
 from api.service import Service
 from shared.live import Live
 from shared.queue import Sender, make_app
@@ -68,13 +71,14 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.service, app.state.readiness = service, readiness
     app.state.renderer = renderer
     parts = (
-        experiments, measurements, results, fisher, analysis, checkpoints, datasets, catalog,
-        health,
+        experiments, events, measurements, results, fisher, analysis, checkpoints, datasets,
+        catalog, health,
     )  # fmt: skip
     for module in parts:
         app.include_router(module.router)
     errors.install(app)
     openapi.install(app)
+    app.add_middleware(Heads)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestId)
     return app
@@ -92,7 +96,8 @@ def main() -> None:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
-    uvicorn.run(
+    raise_file_limit()
+    config = uvicorn.Config(
         create_app(settings),
         host=settings.host,
         port=settings.port,
@@ -102,6 +107,10 @@ def main() -> None:
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=8,
     )
+    server = Server(config)
+    server.run()
+    if not server.started:
+        raise SystemExit(3)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from api import answers, parameters
 from api.errors import PROBLEM_SCHEMA
 from shared.measurements import LaterMeasurements
 from shared.presets import ABOUT, PRESETS, SCALES
@@ -109,7 +110,14 @@ _FOLLOW = {
         "measure_experiment",
         "list_measurements",
         "cancel_experiment",
+        "experiment_analysis",
+        "experiment_events",
     )
+} | {
+    "experiment_figure": {
+        "operationId": "experiment_figure",
+        "parameters": {"id": "$response.body#/id", "name": "critical_period"},
+    }
 }
 _TEXT_HEADER = {"schema": {"type": "string"}}
 
@@ -151,4 +159,6 @@ def _document(app: FastAPI) -> dict[str, Any]:
     schemas["Problem"] = PROBLEM_SCHEMA
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
+    answers.declare(made)
+    parameters.declare(made)
     return made

@@ -29,7 +29,7 @@ State = Literal["preparing", "queued", "running", "succeeded", "failed", "cancel
 POLL_SECONDS = 2
 PARTS = (
     "spec", "runs", "metrics", "fisher", "second_order", "summary", "analysis", "checkpoints",
-    "measurements", "cancel",
+    "measurements", "events", "cancel",
 )  # fmt: skip
 
 

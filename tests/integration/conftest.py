@@ -1,6 +1,5 @@
 """The service on real servers: worker processes, and the API's parts in this process."""
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -8,6 +7,7 @@ from dataclasses import dataclass, field
 
 import httpx
 import pytest
+from api_process import environment
 from serving import serving
 
 from api.reconcile import Reconciler
@@ -36,7 +36,7 @@ class Lab:
             f"worker-{len(self.workers)}",
             [sys.executable, *(program_of or ("-m", "worker.main"))],
             lambda: True,
-            _environment(self.settings) | env,
+            environment(self.settings) | env,
         )
         self.workers.append(Child(program, lambda name, line: self.lines.append(f"{name} {line}")))
         return self.workers[-1]
@@ -52,16 +52,6 @@ class Lab:
             assert time.monotonic() < deadline, f"still {status}\n{tail}"
             time.sleep(0.1)
         return status
-
-
-def _environment(settings: Settings) -> dict[str, str]:
-    out = {}
-    for name in Settings.model_fields:
-        value = getattr(settings, name)
-        if value is not None:
-            secret = getattr(value, "get_secret_value", None)
-            out[f"HUBEL_{name.upper()}"] = str(secret() if secret else value)
-    return {**out, "PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1"}
 
 
 @pytest.fixture
