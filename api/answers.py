@@ -55,7 +55,7 @@ PLAN = record(runs=COUNT, segments=COUNT, epochs=EPOCHS, device_seconds=NUMBER)
 PROGRESS = record(
     epochs=record(done=COUNT, planned=COUNT, reused=COUNT, trained=COUNT),
     measurements=mapping(COUNT),
-    runs=record(total=COUNT, **{state: COUNT for state in STATES[1:]}),
+    runs=record(total=COUNT, **dict.fromkeys(STATES[1:], COUNT)),
 )
 STATUS = record(
     id=ID,

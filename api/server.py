@@ -32,7 +32,7 @@ class Server(uvicorn.Server):
         """Those that have been in between two requests, or before the first, for too long."""
         before, self._waiting = self._waiting, {}
         for connection in self.server_state.connections:
-            cycle = connection.cycle
+            cycle = getattr(connection, "cycle", None)
             if cycle is not None and not cycle.response_complete:
                 continue
             last, since = before.get(connection, (cycle, now))
