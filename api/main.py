@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 import uvicorn
 from fastapi import Depends, FastAPI
 
-from api import errors, openapi
+from api import errors, openapi, scratch
 from api.dependencies import known_parameters
 from api.heads import Heads
 from api.limits import BodyLimit
@@ -49,6 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        scratch.remove_abandoned(settings.scratch_dir)
         readiness.start()
         reconciler.start()
         yield

@@ -130,8 +130,8 @@ def _check_memory(run: RunSpec, facts: Facts, settings: Settings) -> None:
             f"{run.model.name} of width {run.model.width:g} on images of {high}x{wide}x{channels}"
             f" takes about {_gigabytes(needed.state)} for weights and {optimizer}'s moments and"
             f" {_gigabytes(needed.batch)} for a batch of {batch}: {_gigabytes(total - allowed)}"
-            f" more than the {_gigabytes(allowed)} allowed (HUBEL_MAX_MODEL_BYTES): make the width or"
-            " the batch smaller",
+            f" more than the {_gigabytes(allowed)} allowed (HUBEL_MAX_MODEL_BYTES): make the width"
+            " or the batch smaller",
         )
 
 

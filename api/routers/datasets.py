@@ -52,7 +52,7 @@ def dataset(name: str, service: ServiceIn) -> Json:
     operation_id="put_dataset",
     status_code=201,
     responses={
-        **responses(400, 408, 409, 413),
+        **responses(400, 408, 409, 413, 507),
         200: {"description": "The name meant these already."},
     },
     openapi_extra=UPLOAD,

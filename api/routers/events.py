@@ -45,7 +45,7 @@ async def stream(
         return Response(status_code=204)
     hub = _hub(request, service)
     hub.check_room()
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    headers = {"Cache-Control": "no-store", "Connection": "close", "X-Accel-Buffering": "no"}
     return StreamingResponse(hub.stream(id, after), 200, headers, events.MEDIA_TYPE)
 
 
