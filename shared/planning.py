@@ -144,8 +144,8 @@ def check_cost(made: Plan, settings: Settings, pointer: str = "/training") -> No
     if hours > settings.max_device_hours:
         refuse(
             pointer,
-            f"about {hours:.0f} device hours are {hours - settings.max_device_hours:.0f} more than"
-            f" the {settings.max_device_hours:.0f} allowed (HUBEL_MAX_DEVICE_HOURS)",
+            f"about {hours:.3g} device hours are {hours - settings.max_device_hours:.3g} more than"
+            f" the {settings.max_device_hours:g} allowed (HUBEL_MAX_DEVICE_HOURS)",
         )
 
 
