@@ -1,8 +1,10 @@
 """The OpenAPI 3.1 document: what FastAPI cannot see by itself."""
 
+import json
+from functools import cache
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 
 from api import answers, parameters
@@ -139,7 +141,17 @@ def install(app: FastAPI) -> None:
             app.openapi_schema = _document(app)
         return app.openapi_schema
 
+    @cache
+    def written() -> bytes:
+        return json.dumps(document(), separators=(",", ":")).encode()
+
+    async def served(request: Request) -> Response:
+        return Response(written(), media_type="application/json")
+
     app.openapi = document  # type: ignore[method-assign]
+    # FastAPI's own route writes all 120 kB anew for whoever asks, in the event loop.
+    app.router.routes[:] = [r for r in app.routes if getattr(r, "path", "") != app.openapi_url]
+    app.add_route(app.openapi_url or "/openapi.json", served, include_in_schema=False)
 
 
 def _document(app: FastAPI) -> dict[str, Any]:

@@ -8,10 +8,12 @@ import uvicorn
 
 HEAD_SECONDS = 75.0
 """For a request's line and headers to arrive; longer than an idle connection is kept."""
+TAKE_SECONDS = 60.0
+"""For a client to take any more of an answer that waits for it."""
 
 
 class Server(uvicorn.Server):
-    """Ends open streams before it waits for them, and connections that never say what they want."""
+    """Ends open streams before it waits for them, and connections whose client does nothing."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -29,17 +31,28 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def _end_silent(self, now: float) -> None:
-        """Those that have been in between two requests, or before the first, for too long."""
         before, self._waiting = self._waiting, {}
-        for connection in self.server_state.connections:
-            cycle = getattr(connection, "cycle", None)
-            if cycle is not None and not cycle.response_complete:
+        for connection in list(self.server_state.connections):
+            found = _waits_for(connection)
+            if found is None:
                 continue
-            last, since = before.get(connection, (cycle, now))
-            since = since if last is cycle else now
-            self._waiting[connection] = (cycle, since)
-            if now - since > HEAD_SECONDS:
-                connection.transport.close()
+            what, seconds = found
+            last, since = before.get(connection, (None, now))
+            self._waiting[connection] = (what, since if last == what else now)
+            if last == what and now - since > seconds:
+                connection.transport.abort()
+
+
+def _waits_for(connection: Any) -> tuple[Any, float] | None:
+    """What a connection waits for its client to do, and how long it may: to read, where so many
+    bytes are left of an answer; to ask, where the last answer has been given."""
+    unread = connection.transport.get_write_buffer_size()
+    if unread:
+        return ("read", unread), TAKE_SECONDS
+    cycle = getattr(connection, "cycle", None)
+    if cycle is None or cycle.response_complete:
+        return ("ask", cycle), HEAD_SECONDS
+    return None
 
 
 def raise_file_limit() -> None:
