@@ -214,6 +214,17 @@ def test_a_request_has_one_answer(address: tuple[str, int], name: str) -> None:
     assert len(found[2]) < 30_000
 
 
+@pytest.mark.parametrize("table", ["metrics", "fisher", "second_order"])
+@pytest.mark.parametrize("format", ["json", "csv"])
+def test_a_page_may_be_as_large_as_one_likes(
+    address: tuple[str, int], table: str, format: str
+) -> None:
+    accepted = answer(address, POST.replace(b"dry_run=true", b"dry_run=false") + sized(RAW))
+    id = json.loads(accepted[2])["id"]
+    path = f"/v1/experiments/{id}/{table}?format={format}&page_size=1{'0' * 20}"
+    assert answer(address, get(path.encode()))[0] == 200
+
+
 def test_what_follows_a_refused_request_is_not_read_as_another(address: tuple[str, int]) -> None:
     """Two readings of where a request ends are how one client's request becomes another's."""
     smuggled = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
