@@ -10,7 +10,7 @@ MLFLOW_STAMP := .venv-bench/.installed
 SCALE ?= mini
 OUT ?= figures-output
 
-.PHONY: env demo figures up test check format audit bench-fisher bench-fisher-late bench-load
+.PHONY: env demo figures up test check format fuzz audit bench-fisher bench-fisher-late bench-load
 
 env: $(STAMP)
 
@@ -26,6 +26,11 @@ up: env  ## local mode, until Ctrl-C: http://127.0.0.1:8000
 
 test: check  ## everything that CI runs
 	$(BIN)/python -m pytest
+
+# CASES=10000, SEED=1 (another one each time without it): five to ten minutes
+fuzz: env  ## schemathesis against the real service, every kind of token
+	HUBEL_FUZZ_CASES=$(or $(CASES),10000) $(if $(SEED),HUBEL_FUZZ_SEED=$(SEED)) \
+	  $(BIN)/python -m pytest tests/integration/test_fuzz.py -s
 
 check: env
 	$(BIN)/ruff format --check .

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 from starlette.types import Scope
 
 from api.faults import parameter_faults
@@ -126,10 +127,13 @@ async def _invalid_parameters(request: Request, error: Exception) -> Response:
 async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     phrase = HTTPStatus(error.status_code).phrase
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_allowed(request)) or headers.get("Allow", "")
     details = {
         404: "There is nothing at this path: /openapi.json lists what there is",
         405: f"{request.method[:20]} is not possible here: "
-        f"{(error.headers or {}).get('Allow', 'see /openapi.json')} is",
+        f"{headers.get('Allow') or 'see /openapi.json'} is",
     }
     return problem(
         request.scope,
@@ -137,8 +141,16 @@ async def _http_exception(request: Request, error: Exception) -> Response:
         phrase.lower().replace(" ", "-"),
         phrase,
         details.get(error.status_code, str(error.detail)),
-        headers=error.headers,
+        headers=headers,
     )
+
+
+def _allowed(request: Request) -> list[str]:
+    """Every method that this path has: the router speaks of its first route only."""
+    paths = request.app.openapi()["paths"]
+    known = [o for path, o in paths.items() if compile_path(path)[0].match(request.url.path)]
+    methods = {method.upper() for operations in known for method in operations}
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -146,7 +158,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {
         status: {"description": HTTPStatus(status).phrase, "content": content}
-        for status in sorted({*statuses, 422, 500, 503})
+        for status in sorted({*statuses, 400, 415, 422, 500, 503})
     }
 
 

@@ -1,4 +1,4 @@
-"""How much a request may send, and how a connection ends when it sends more."""
+"""What a request may send, how much of it, and how a connection ends when it sends more."""
 
 import asyncio
 import time
@@ -8,12 +8,24 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import errors
-from shared.errors import HubelError, TooLarge
+from api.bodies import UnsupportedMediaType
+from shared.errors import BadRequest, HubelError, TooLarge
 
 STREAMED = "/v1/datasets/"
 BODY_SECONDS = 60.0
 DRAIN_BYTES = 1 << 30
 DRAIN_SECONDS = 30.0
+
+
+ONCE = (
+    "authorization",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "idempotency-key",
+    "transfer-encoding",
+)
+"""Headers of which a second one would mean something else to a proxy than to us."""
 
 
 class TooSlow(HubelError):
@@ -36,18 +48,26 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         exchange = _Exchange(scope, receive, send)
+        try:
+            _check_headers(scope)
+        except HubelError as error:
+            await self._refuse(error, scope, exchange)
+            return
         if scope["method"] == "PUT" and scope["path"].startswith(STREAMED):
             await self.app(scope, exchange.receive, exchange.send)
             return
         try:
             body = await self._read(exchange)
         except HubelError as error:
-            response = errors.of_error(scope, error)
-            response.headers["Connection"] = "close"
-            await response(scope, exchange.receive, exchange.send)
+            await self._refuse(error, scope, exchange)
             return
         if body is not None:
             await self.app(scope, _replayed(body, exchange.receive), exchange.send)
+
+    async def _refuse(self, error: HubelError, scope: Scope, exchange: "_Exchange") -> None:
+        response = errors.of_error(scope, error)
+        response.headers["Connection"] = "close"
+        await response(scope, exchange.receive, exchange.send)
 
     async def _read(self, exchange: "_Exchange") -> deque[Message] | None:
         """The messages of the body; None: the client has gone."""
@@ -72,6 +92,20 @@ class BodyLimit:
     def _too_large(self, found: str) -> TooLarge:
         return TooLarge(
             f"The body {found} bytes; at most {self.max_bytes} are taken (HUBEL_MAX_BODY_BYTES)"
+        )
+
+
+def _check_headers(scope: Scope) -> None:
+    headers = Headers(scope=scope)
+    for name in ONCE:
+        if len(headers.getlist(name)) > 1:
+            raise BadRequest(f"The header {name} is given twice: once is allowed")
+    if "content-length" in headers and "transfer-encoding" in headers:
+        raise BadRequest("Content-Length and Transfer-Encoding are both given: give one of them")
+    coding = headers.get("content-encoding", "")
+    if coding.lower() not in ("", "identity"):
+        raise UnsupportedMediaType(
+            f"The body's Content-Encoding is '{coding[:80]}': send it as it is, not compressed"
         )
 
 

@@ -11,9 +11,10 @@ import uvicorn
 from fastapi import Depends, FastAPI
 from pydantic import ValidationError
 
-from api import errors, openapi
+from api import errors, openapi, scratch
 from api.auth import Gate
 from api.dependencies import READ, known_parameters
+from api.heads import Heads
 from api.limits import BodyLimit
 from api.readiness import Readiness
 from api.reconcile import Reconciler
@@ -24,6 +25,7 @@ from api.routers import (
     catalog,
     checkpoints,
     datasets,
+    events,
     experiments,
     fisher,
     health,
@@ -31,6 +33,7 @@ from api.routers import (
     results,
     tokens,
 )
+from api.server import Server, raise_file_limit
 from api.service import Service
 from shared.errors import HubelError
 from shared.live import Live
@@ -55,6 +58,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        scratch.remove_abandoned(settings.scratch_dir)
         readiness.start()
         reconciler.start()
         yield
@@ -78,14 +82,15 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.gate = Gate(settings, Tokens(store), live)
     known = Depends(known_parameters)
     parts = (
-        experiments, measurements, results, fisher, analysis, checkpoints, datasets, catalog,
-        tokens,
+        experiments, events, measurements, results, fisher, analysis, checkpoints, datasets,
+        catalog, tokens,
     )  # fmt: skip
     for module in parts:
         app.include_router(module.router, dependencies=[READ, known], responses=errors.refusals())
     app.include_router(health.router, dependencies=[known])
     errors.install(app)
     openapi.install(app, settings.tokens_required)
+    app.add_middleware(Heads)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestId)
     return app
@@ -144,7 +149,8 @@ def main() -> None:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
-    uvicorn.run(
+    raise_file_limit()
+    config = uvicorn.Config(
         create_app(settings),
         host=settings.host,
         port=settings.port,
@@ -154,6 +160,10 @@ def main() -> None:
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=8,
     )
+    server = Server(config)
+    server.run()
+    if not server.started:
+        raise SystemExit(3)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 """The OpenAPI 3.1 document: what FastAPI cannot see by itself."""
 
+import json
+from functools import cache
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 
+from api import answers, parameters
 from api.errors import PROBLEM_SCHEMA
 from shared.measurements import LaterMeasurements
 from shared.presets import ABOUT, PRESETS, SCALES
@@ -126,7 +129,14 @@ _FOLLOW = {
         "list_measurements",
         "cancel_experiment",
         "retry_experiment",
+        "experiment_analysis",
+        "experiment_events",
     )
+} | {
+    "experiment_figure": {
+        "operationId": "experiment_figure",
+        "parameters": {"id": "$response.body#/id", "name": "critical_period"},
+    }
 }
 _TEXT_HEADER = {"schema": {"type": "string"}}
 
@@ -161,7 +171,17 @@ def install(app: FastAPI, tokens_required: bool) -> None:
                 _open(app.openapi_schema)
         return app.openapi_schema
 
+    @cache
+    def written() -> bytes:
+        return json.dumps(document(), separators=(",", ":")).encode()
+
+    async def served(request: Request) -> Response:
+        return Response(written(), media_type="application/json")
+
     app.openapi = document  # type: ignore[method-assign]
+    # FastAPI's own route writes all 120 kB anew for whoever asks, in the event loop.
+    app.router.routes[:] = [r for r in app.routes if getattr(r, "path", "") != app.openapi_url]
+    app.add_route(app.openapi_url or "/openapi.json", served, include_in_schema=False)
 
 
 def _document(app: FastAPI) -> dict[str, Any]:
@@ -181,6 +201,8 @@ def _document(app: FastAPI) -> dict[str, Any]:
     schemas["Problem"] = PROBLEM_SCHEMA
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
+    answers.declare(made)
+    parameters.declare(made)
     return made
 
 

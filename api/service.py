@@ -211,10 +211,11 @@ class Service:
     # --- look up ---
 
     def experiment(self, id: str) -> Experiment:
+        accepted = self.accepted(id)  # first: an id that nobody gave out may name no moment
         return Experiment(
             id=id,
             created=_shown(_created(id)),
-            accepted=self.accepted(id),
+            accepted=accepted,
             plan=self.plan(id),
             outcome=self.outcome(id),
         )

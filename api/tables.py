@@ -1,6 +1,7 @@
 """Tables as answers: a bare array by pages, or CSV in one stream."""
 
 import itertools
+import sys
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -45,7 +46,7 @@ def array(page: list[Row], path: str, given: dict[str, Any], token: str | None) 
 
 
 def limited(found: Iterator[Row], page_size: int | None) -> Iterator[Row]:
-    return itertools.islice(found, page_size or None)
+    return itertools.islice(found, min(page_size, sys.maxsize) if page_size else None)
 
 
 def csv(lines: Iterator[str], name: str) -> Response:

@@ -2,11 +2,10 @@
 
 import asyncio
 import re
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from api import limits
+from api import limits, scratch
 from shared import dataset_store
 from shared.arrays import Summary
 from shared.datasets import CATALOG
@@ -33,14 +32,15 @@ async def receive(
     _check_name(name)
     limit = settings.max_dataset_bytes
     _check_length(content_length or 0, limit)
-    folder = tempfile.TemporaryDirectory(prefix="hubel-upload-", dir=settings.scratch_dir)
-    try:
-        await _spool(body, Path(folder.name) / "upload.npz", limit)
-    except BaseException:
-        folder.cleanup()
-        raise
-    # The thread removes the folder: it works on when its caller is cancelled.
-    return await asyncio.to_thread(_decode, name, folder, store, limit)
+    with scratch.room(settings.scratch_dir):
+        folder = scratch.Folder(settings.scratch_dir)
+        try:
+            await _spool(body, folder.path / "upload.npz", limit)
+        except BaseException:
+            folder.remove()
+            raise
+        # The thread removes the folder: it works on when its caller is cancelled.
+        return await asyncio.to_thread(_decode, name, folder, store, limit)
 
 
 def _check_name(name: str) -> None:
@@ -85,12 +85,12 @@ async def _next(body: AsyncIterator[bytes]) -> bytes | None:
         raise limits.TooSlow(f"No byte of the upload arrived for {seconds}: send it anew") from None
 
 
-def _decode(
-    name: str, folder: tempfile.TemporaryDirectory[str], store: Storage, limit: int
-) -> tuple[Summary, bool]:
-    with folder as place:
-        arrays = Path(place) / "arrays"
+def _decode(name: str, folder: scratch.Folder, store: Storage, limit: int) -> tuple[Summary, bool]:
+    try:
+        arrays = folder.path / "arrays"
         arrays.mkdir()
-        summary = read_npz(Path(place) / "upload.npz", arrays, limit)
+        summary = read_npz(folder.path / "upload.npz", arrays, limit)
         dataset_store.keep(summary, arrays, store)
+    finally:
+        folder.remove()
     return summary, dataset_store.point(name, summary, store)

@@ -1,8 +1,9 @@
-"""What training costs, from the spec alone: multiply-adds, length of a segment, device time."""
+"""What training costs, from the spec alone: multiply-adds, length of a segment, device time,
+memory."""
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 Shape = tuple[int, int, int]
 
@@ -11,6 +12,22 @@ REFERENCE_FLOPS = 1e13
 
 SEGMENT_FLOPS = 1e15
 """A segment is about this long: 100 s of the reference device."""
+
+
+KEPT_OUTPUTS = 3
+"""Tensors as large as a layer's output at one time: of a convolution, BatchNorm and ReLU, two are
+kept for the backward pass, and a gradient passes by."""
+
+MOMENTS = {"sgd": 1, "adam": 2}
+
+
+class Layer(NamedTuple):
+    """A convolution or a linear layer: its weights are used at so many positions, each of which
+    gives so many output values."""
+
+    positions: int
+    weights: int
+    units: int
 
 
 def scaled(channels: int, width: float) -> int:
@@ -24,7 +41,27 @@ def multiply_adds(model: dict[str, Any], shape: Shape, classes: int) -> int:
     shape is (H, W, C). A forward and backward pass is about three times that, and each
     multiply-add is two floating-point operations.
     """
-    return sum(COSTS[model["name"]](model, shape, classes))
+    return sum(one.positions * one.weights for one in LAYERS[model["name"]](model, shape, classes))
+
+
+class Memory(NamedTuple):
+    """Bytes that one training step takes, in float32 and roughly."""
+
+    state: int
+    """weights, their gradients, the optimiser's moments"""
+    batch: int
+    """images of one batch and what every layer makes of them"""
+
+
+def memory(
+    model: dict[str, Any], shape: Shape, classes: int, optimizer: str, batch_size: int
+) -> Memory:
+    """Of biases and BatchNorm nothing is counted, of measurements neither."""
+    layers = list(LAYERS[model["name"]](model, shape, classes))
+    weights = sum(one.weights for one in layers)
+    outputs = sum(one.positions * one.units for one in layers)
+    values = shape[0] * shape[1] * shape[2] + KEPT_OUTPUTS * outputs
+    return Memory(4 * weights * (2 + MOMENTS[optimizer]), 4 * batch_size * values)
 
 
 def segment_grid(config: dict[str, Any]) -> int:
@@ -58,7 +95,7 @@ def linear_sizes(model: dict[str, Any], shape: Shape, classes: int) -> list[int]
     return [high * wide * channels, *[scaled(100, model["width"])] * (model["depth"] - 1), classes]
 
 
-Layers = list[tuple[int, int, int]]
+Kernels = list[tuple[int, int, int]]
 """channels at width 1, taps of the kernel, stride"""
 
 
@@ -66,64 +103,65 @@ def _halved(side: int) -> int:
     return (side + 1) // 2
 
 
-def _convolutions(layers: Layers, width: float, shape: Shape, classes: int) -> Iterator[int]:
+def _convolutions(layers: Kernels, width: float, shape: Shape, classes: int) -> Iterator[Layer]:
     """One after another, then a 1x1 convolution to the classes. Stride 2 halves, rounding up."""
     high, wide, before = shape
     for channels, taps, stride in layers:
         after = scaled(channels, width)
         if stride == 2:
             high, wide = _halved(high), _halved(wide)
-        yield high * wide * before * after * taps
+        yield Layer(high * wide, before * after * taps, after)
         before = after
-    yield high * wide * before * classes
+    yield Layer(high * wide, before * classes, classes)
 
 
-def _all_cnn(model: dict[str, Any], shape: Shape, classes: int) -> Iterator[int]:
+def _all_cnn(model: dict[str, Any], shape: Shape, classes: int) -> Iterator[Layer]:
     between = model.get("blocks", 9) - 7
     layers = [(96, 9, 1), (96, 9, 1), (192, 9, 2), *[(192, 9, 1)] * between]
     layers += [(192, 9, 2), (192, 9, 1), (192, 1, 1)]
     return _convolutions(layers, model["width"], shape, classes)
 
 
-def _depth_cnn(model: dict[str, Any], shape: Shape, classes: int) -> Iterator[int]:
-    layers: Layers = [(96, 9, 1)]
+def _depth_cnn(model: dict[str, Any], shape: Shape, classes: int) -> Iterator[Layer]:
+    layers: Kernels = [(96, 9, 1)]
     for i in range(model["n"]):
         layers += [(96 << i, 9, 1), (192 << i, 9, 2)]
     layers += [(96 << model["n"], 9, 1), (96 << model["n"], 1, 1)]
     return _convolutions(layers, model["width"], shape, classes)
 
 
-def _resnet18(model: dict[str, Any], shape: Shape, classes: int) -> Iterator[int]:
+def _resnet18(model: dict[str, Any], shape: Shape, classes: int) -> Iterator[Layer]:
     high, wide, before = shape
     stem = scaled(64, model["width"])
-    yield high * wide * before * stem * 9
+    yield Layer(high * wide, before * stem * 9, stem)
     before = stem
     for channels, stride in [(64, 1), (128, 2), (256, 2), (512, 2)]:
         after = scaled(channels, model["width"])
         if stride == 2:
             high, wide = _halved(high), _halved(wide)
         if stride == 2 or before != after:
-            yield high * wide * before * after
-        yield high * wide * (before * after + 3 * after * after) * 9
+            yield Layer(high * wide, before * after, after)
+        for entering in (before, after, after, after):
+            yield Layer(high * wide, entering * after * 9, after)
         before = after
-    yield before * classes
+    yield Layer(1, before * classes, classes)
 
 
-def _mlp(model: dict[str, Any], shape: Shape, classes: int) -> Iterator[int]:
+def _mlp(model: dict[str, Any], shape: Shape, classes: int) -> Iterator[Layer]:
     high, wide, channels = shape
     hidden = [scaled(units, model["width"]) for units in (2500, 2000, 1500, 1000, 500)]
     return _between([high * wide * channels, *hidden, classes])
 
 
-def _deep_linear(model: dict[str, Any], shape: Shape, classes: int) -> Iterator[int]:
+def _deep_linear(model: dict[str, Any], shape: Shape, classes: int) -> Iterator[Layer]:
     return _between(linear_sizes(model, shape, classes))
 
 
-def _between(units: list[int]) -> Iterator[int]:
-    return (before * after for before, after in pairwise(units))
+def _between(units: list[int]) -> Iterator[Layer]:
+    return (Layer(1, before * after, after) for before, after in pairwise(units))
 
 
-COSTS: dict[str, Callable[[dict[str, Any], Shape, int], Iterator[int]]] = {
+LAYERS: dict[str, Callable[[dict[str, Any], Shape, int], Iterator[Layer]]] = {
     "all_cnn": _all_cnn,
     "resnet18": _resnet18,
     "mlp": _mlp,

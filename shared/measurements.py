@@ -125,7 +125,9 @@ class Fisher(Probed):
         """What a choice implies stands in the accepted spec."""
         if not isinstance(given, dict):
             return given
-        out = {key: value for key, value in given.items() if value is not None}
+        fields = cls.model_fields
+        optional = {name for name, field in fields.items() if field.default is None}
+        out = {k: v for k, v in given.items() if v is not None or k not in optional}
         if out.get("estimator", "signs") == "signs":
             out = {"norms": "sketched", "square_root": "rotated"} | out
         if "relative_error" in out:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from shared import names, probe, sweep, tree
+from shared import cost, names, probe, sweep, tree
 from shared.chain import Manifest, Path
 from shared.errors import Fault, Invalid
 from shared.facts import lookup, provisional
@@ -10,7 +10,7 @@ from shared.plan import Plan
 from shared.records import Records
 from shared.schedule import Facts, check_against, config, keys, timeline
 from shared.settings import Settings
-from shared.spec import ExperimentSpec
+from shared.spec import ExperimentSpec, RunSpec
 from shared.storage import Storage
 from shared.sweep import Point
 
@@ -34,6 +34,7 @@ def plan_for(
     facts = _facts(points, records.store)
     for point in points:
         check_against(point.run, facts[point.run.dataset.name])
+        _check_memory(point.run, facts[point.run.dataset.name], settings)
     paths = [
         _path(spec, index, point, facts[point.run.dataset.name], seed, experiment)
         for index, (point, seed) in enumerate((p, s) for p in points for s in spec.seeds)
@@ -121,13 +122,35 @@ def _check_epoch_count(spec: ExperimentSpec, points: list[Point], settings: Sett
         )
 
 
+def _check_memory(run: RunSpec, facts: Facts, settings: Settings) -> None:
+    samples = run.dataset.train_samples or facts.train
+    batch = min(run.training.batch_size, samples)
+    optimizer = run.training.optimizer.name
+    needed = cost.memory(run.model.keyed(), facts.shape, facts.classes, optimizer, batch)
+    total, allowed = sum(needed), settings.max_model_bytes
+    if total > allowed:
+        high, wide, channels = facts.shape
+        refuse(
+            "/model",
+            f"{run.model.name} of width {run.model.width:g} on images of {high}x{wide}x{channels}"
+            f" takes about {_gigabytes(needed.state)} for weights and {optimizer}'s moments and"
+            f" {_gigabytes(needed.batch)} for a batch of {batch}: {_gigabytes(total - allowed)}"
+            f" more than the {_gigabytes(allowed)} allowed (HUBEL_MAX_MODEL_BYTES): make the width"
+            " or the batch smaller",
+        )
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.2g} GB"
+
+
 def check_cost(made: Plan, settings: Settings, pointer: str = "/training") -> None:
     hours = made.device_seconds / 3600
     if hours > settings.max_device_hours:
         refuse(
             pointer,
-            f"about {hours:.0f} device hours are {hours - settings.max_device_hours:.0f} more than"
-            f" the {settings.max_device_hours:.0f} allowed (HUBEL_MAX_DEVICE_HOURS)",
+            f"about {hours:.3g} device hours are {hours - settings.max_device_hours:.3g} more than"
+            f" the {settings.max_device_hours:g} allowed (HUBEL_MAX_DEVICE_HOURS)",
         )
 
 

@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     max_runs: int = Field(10_000, ge=1)
     max_epochs: int = Field(500_000, ge=1, description="of one experiment, each run by itself")
     max_device_hours: float = Field(10_000, gt=0, description="estimated, on the reference device")
+    max_model_bytes: int = Field(
+        16 << 30, ge=1 << 20, description="of one training step, estimated: weights, moments, batch"
+    )
     max_dataset_bytes: int = Field(4 << 30, ge=1024, description="of an upload, and decoded")
     link_seconds: int = Field(900, ge=1, le=604_800, description="for a download to begin")
 

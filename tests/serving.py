@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from api.main import create_app
+from api.server import Server
 from shared.settings import Settings
 
 
@@ -16,7 +17,7 @@ from shared.settings import Settings
 def serving(settings: Settings) -> Iterator[str]:
     """The app's address."""
     config = uvicorn.Config(create_app(settings), port=0, log_config=None, lifespan="on")
-    server = uvicorn.Server(config)
+    server = Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     deadline = time.monotonic() + 30
@@ -25,9 +26,11 @@ def serving(settings: Settings) -> Iterator[str]:
         assert time.monotonic() < deadline, "the app did not start"
         time.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(20)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
 
 
 def environment(settings: Settings) -> dict[str, str]:

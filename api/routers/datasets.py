@@ -53,7 +53,7 @@ def dataset(name: str, service: ServiceIn) -> Json:
     status_code=201,
     dependencies=[SUBMIT],
     responses={
-        **responses(400, 408, 409, 413),
+        **responses(400, 408, 409, 413, 507),
         200: {"description": "The name meant these already."},
     },
     openapi_extra=UPLOAD,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import redis
-from serving import serving
+from serving import environment, serving
 
 from deploy.processes import Child, Program, await_ready
 from deploy.servers import free_ports

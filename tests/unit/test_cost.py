@@ -72,3 +72,41 @@ def test_a_hidden_channel_count_is_at_least_one():
     assert cost.scaled(96, 8 / 96) == 8
     assert cost.scaled(192, 8 / 96) == 16
     assert cost.scaled(96, 0.001) == 1
+
+
+def saved_bytes(fields, shape, batch):
+    """What the backward pass of the real network keeps of a batch: every tensor once, without the
+    weights."""
+    model, seen = build(fields, shape, 7, seed=0), {}
+    weights = {parameter.data_ptr() for parameter in model.parameters()}
+
+    def keep(tensor):
+        if tensor.data_ptr() not in weights:
+            seen[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    height, wide, channels = shape
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model(torch.zeros(batch, channels, height, wide)).sum()
+    return sum(seen.values())
+
+
+@pytest.mark.parametrize("fields", EVERY, ids=str)
+@pytest.mark.parametrize("shape", [(16, 16, 1), (32, 32, 3)])
+def test_a_batch_takes_what_the_real_network_keeps_of_it_and_at_most_twice_that(fields, shape):
+    found = cost.memory(named(**fields, width=0.1), shape, 7, "sgd", 64)
+    assert 1 <= found.batch / saved_bytes(named(**fields, width=0.1), shape, 64) <= 2
+
+
+@pytest.mark.parametrize("fields", EVERY, ids=str)
+def test_the_state_is_weights_gradients_and_moments(fields):
+    model = build(named(**fields, width=0.1), (32, 32, 3), 7, seed=0)
+    weights = sum(p.numel() for p in model.parameters() if p.dim() > 1)
+    for optimizer, copies in [("sgd", 3), ("adam", 4)]:
+        found = cost.memory(named(**fields, width=0.1), (32, 32, 3), 7, optimizer, 64)
+        assert found.state == 4 * weights * copies
+
+
+def test_the_widest_mlp_on_the_largest_images_needs_tens_of_gigabytes():
+    found = cost.memory(named("mlp", width=8), (256, 256, 3), 10, "sgd", 128)
+    assert 47e9 < found.state < 60e9

@@ -345,6 +345,122 @@ def test_memory_does_not_grow_with_the_data(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
+# --- what is only an archive by name -------------------------------------------------------
+
+
+def with_member(name: str, data: bytes, **facts: Any) -> bytes:
+    """A good data set with one member more, of which these things are said."""
+    file = io.BytesIO(zipped(files()))
+    with zipfile.ZipFile(file, "a") as archive:
+        info = zipfile.ZipInfo(name)
+        for fact, value in facts.items():
+            setattr(info, fact, value)
+        archive.writestr(info, data)
+    return file.getvalue()
+
+
+def patched(data: bytes, offset: int, value: bytes, entry: int = 0) -> bytes:
+    """With other bytes in the `entry`-th line of the list of members."""
+    changed, at = bytearray(data), -1
+    for _ in range(entry + 1):
+        at = data.index(b"PK\x01\x02", at + 1)
+    changed[at + offset : at + offset + len(value)] = value
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    "name", ["../train_images.npy", "/train_images.npy", "train_images.npy/", "TRAIN_IMAGES.npy",
+             "..\\..\\x.npy", "train_images", "a" * 60_000, "\N{GRINNING FACE}" * 10_000],
+    ids=lambda name: name[:20],
+)  # fmt: skip
+def test_a_member_of_another_name_is_refused_and_written_nowhere(
+    refused: Refused, folders: tuple[Path, Path], name: str
+) -> None:
+    fault = refused(with_member(name, npy(IMAGES)))[0]
+    assert fault.code in ("unexpected", "archive")
+    assert len(fault.pointer) <= 61
+    assert {path.name for path in folders[0].parent.iterdir()} == {"upload.npz", "out"}
+
+
+def test_a_link_is_what_it_holds_and_is_never_followed(refused: Refused) -> None:
+    members = files()
+    del members["train_images.npy"]
+    file = io.BytesIO(zipped(members))
+    with zipfile.ZipFile(file, "a") as archive:
+        link = zipfile.ZipInfo("train_images.npy")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+    assert only(refused(file.getvalue())) == ("/train_images", "archive")
+
+
+def test_an_archive_within_an_archive_is_no_array(refused: Refused) -> None:
+    inner = zipped(files())
+    assert only(refused(zipped(files(train_images=inner)))) == ("/train_images", "archive")
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**31, 2**32 - 1])
+def test_a_member_that_lies_about_its_size_is_refused(refused: Refused, size: int) -> None:
+    data = patched(zipped(files()), 24, struct.pack("<I", size))
+    assert only(refused(data)) == ("/train_images", "archive")
+
+
+@pytest.mark.parametrize("size", [2**32, 2**40, 2**63 - 1, 2**64 - 1])
+@pytest.mark.parametrize("shape", [(12, 8, 10, 3), (999_999_999_999, 8, 10, 3)])
+def test_what_claims_petabytes_is_refused_without_looking_for_them(
+    read: Read, folders: tuple[Path, Path], size: int, shape: tuple[int, ...]
+) -> None:
+    """By the 64-bit sizes of the zip and by the shape in the array's header."""
+    head = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    claim = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head
+    data = with_size(zipped(files(train_images=claim + IMAGES.tobytes())), size)
+    with pytest.raises((Invalid, TooLarge)):
+        read(data)
+    assert list(folders[1].iterdir()) == []
+
+
+def with_size(data: bytes, size: int) -> bytes:
+    """The first member's size as a zip64 field, which says whatever it likes."""
+    entry = data.index(b"PK\x01\x02")
+    name, extra = struct.unpack("<HH", data[entry + 28 : entry + 32])
+    field = struct.pack("<HHQ", 1, 8, size)
+    line = bytearray(data[entry : entry + 46 + name + extra])
+    line[24:28] = b"\xff" * 4
+    line[30:32] = struct.pack("<H", extra + len(field))
+    rest = bytearray(data[entry + len(line) :])
+    end = rest.index(b"PK\x05\x06")
+    (length,) = struct.unpack("<I", rest[end + 12 : end + 16])
+    rest[end + 12 : end + 16] = struct.pack("<I", length + len(field))
+    return data[:entry] + bytes(line) + field + bytes(rest)
+
+
+def test_the_honest_size_as_a_64_bit_field_is_read(read: Read) -> None:
+    data = zipped(files())
+    assert read(with_size(data, len(npy(IMAGES)))) == read(data)
+
+
+@pytest.mark.parametrize(
+    ("offset", "value"),
+    [
+        (6, b"\xff\x00"),  # needs a version of zip that nobody has
+        (8, b"\x20\x00"),  # patched data
+        (8, b"\x40\x00"),  # strong encryption
+        (10, b"\x09\x00"),  # deflate64
+        (10, b"\x63\x00"),  # AES
+        (16, b"\x00\x00\x00\x00"),  # another checksum
+        (20, b"\x01\x00\x00\x00"),  # hardly any data
+        (20, b"\xff\xff\xff\x7f"),  # more data than the file has
+        (42, b"\xff\xff\xff\x7f"),  # beyond the end
+    ],
+)
+def test_a_list_of_members_that_says_what_is_not_so_is_refused(
+    read: Read, folders: tuple[Path, Path], offset: int, value: bytes
+) -> None:
+    data = patched(zipped(files()), offset, value)
+    with pytest.raises(Invalid):
+        read(data)
+    assert list(folders[1].iterdir()) == []
+
+
 # --- any bytes -----------------------------------------------------------------------------
 
 STORED, PACKED = npz(valid()), npz(valid(classes=np.array(list("abc"))), np.savez_compressed)

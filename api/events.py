@@ -1,0 +1,170 @@
+"""Server-sent events of experiments: one poller for each experiment that somebody listens to, and
+no thread for a listener.
+
+An event is a whole status, so that only the newest one has to be kept, however slow a reader is.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from shared.errors import HubelError
+
+log = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+
+MEDIA_TYPE = "text/event-stream"
+POLL_SECONDS = 1.0
+HEARTBEAT_SECONDS = 15.0
+"""Proxies close what is silent for a minute; and it is how a dead connection is noticed."""
+RETRY_MS = 2000
+END = 2**53 - 1
+"""Id of the last event there is: a client that has seen it need not come again."""
+AHEAD_MS = 86_400_000
+"""Last-Event-ID may come from a replica whose clock is ahead by less than this."""
+MAX_LISTENERS = 5000
+ENDED = ("succeeded", "failed", "cancelled")
+
+
+class TooMany(HubelError):
+    status, code, title, retry_after = 429, "too-many-streams", "Too many streams", 30
+
+
+class Events:
+    """All streams of one process. Everything but `look` runs in the event loop's thread."""
+
+    def __init__(self, look: Callable[[str], Json]) -> None:
+        """`look` gives the status of an experiment and may take its time: it is called in one of
+        two threads, whatever the number of experiments and listeners."""
+        self._look = look
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="events")
+        self._channels: dict[str, Channel] = {}
+        self._listeners = 0
+        self._closing = False
+
+    def check_room(self) -> None:
+        if self._listeners >= MAX_LISTENERS:
+            raise TooMany(
+                f"{self._listeners} streams are open, {MAX_LISTENERS} are allowed: poll the status"
+            )
+
+    async def stream(self, id: str, last_event_id: int) -> AsyncIterator[bytes]:
+        """What changes after the event `last_event_id`; the last event is `end`."""
+        channel = self._join(id)
+        try:
+            seen = channel.continued(last_event_id)
+            yield f"retry: {RETRY_MS}\n\n".encode()
+            while not self._closing:
+                if channel.id > seen:
+                    seen = channel.id
+                    yield channel.status
+                elif channel.end:
+                    yield channel.end
+                    return
+                elif not await channel.changes(HEARTBEAT_SECONDS):
+                    yield b": heartbeat\n\n"
+        finally:
+            self._leave(id, channel)
+
+    def close(self) -> None:
+        """Ends every stream: a server that stops waits for its connections."""
+        self._closing = True
+        for channel in self._channels.values():
+            channel.wake()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _join(self, id: str) -> "Channel":
+        channel = self._channels.get(id)
+        if channel is None:
+            channel = self._channels[id] = Channel()
+            channel.poller = asyncio.create_task(self._poll(id, channel))
+        channel.listeners += 1
+        self._listeners += 1
+        return channel
+
+    def _leave(self, id: str, channel: "Channel") -> None:
+        channel.listeners -= 1
+        self._listeners -= 1
+        if channel.listeners == 0:
+            assert channel.poller is not None
+            channel.poller.cancel()
+            self._channels.pop(id, None)
+
+    async def _poll(self, id: str, channel: "Channel") -> None:
+        loop = asyncio.get_running_loop()
+        while not self._closing and not channel.end:
+            try:
+                channel.put(await loop.run_in_executor(self._threads, self._look, id))
+            except HubelError as error:
+                log.warning("the events of %s wait: %s", id, error.detail)
+            except Exception:
+                log.exception("the events of %s wait", id)
+            await asyncio.sleep(POLL_SECONDS)
+
+
+class Channel:
+    """The newest status of one experiment, as the bytes that all its listeners are sent."""
+
+    def __init__(self) -> None:
+        self.id = 0
+        """Of the newest event, in ms since 1970: later ones, in any process, have larger ids."""
+        self.status = b""
+        self.end = b""
+        self.listeners = 0
+        self.poller: asyncio.Task[None] | None = None
+        self._shown: Json | None = None
+        self._data = ""
+        self._changed = asyncio.Event()
+
+    def put(self, status: Json) -> None:
+        shown = {name: value for name, value in status.items() if name != "time_left_seconds"}
+        if shown == self._shown:
+            return
+        self._shown, self._data = shown, json.dumps(status)
+        self._number(max(int(time.time() * 1000), self.id + 1))
+        if status["state"] in ENDED:
+            outcome = {name: status[name] for name in ("id", "state", "finished", "failures")}
+            self.end = _frame(END, "end", json.dumps(outcome))
+
+    def continued(self, last_event_id: int) -> int:
+        """The event after which a client goes on. One that is ahead of ours came from another
+        process: ours is numbered anew, so that ids grow for that client too."""
+        if last_event_id > time.time() * 1000 + AHEAD_MS:
+            return 0
+        if last_event_id > self.id and self._shown is not None:
+            self._number(last_event_id + 1)
+        self.id = max(self.id, last_event_id)
+        return last_event_id
+
+    async def changes(self, seconds: float) -> bool:
+        """False when nothing has changed for so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def _number(self, id: int) -> None:
+        self.id = id
+        self.status = _frame(id, "status", self._data)
+        self.wake()
+
+
+def number(last_event_id: str | None) -> int:
+    """Of a Last-Event-ID header; what is none of ours is as if nothing had been received."""
+    text = last_event_id or ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 16 else 0
+
+
+def _frame(id: int, event: str, data: str) -> bytes:
+    return f"id: {id}\nevent: {event}\ndata: {data}\n\n".encode()

@@ -1,0 +1,58 @@
+"""The stream of an experiment's events."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+
+from api import answers, events
+from api.dependencies import ExperimentId, ServiceIn
+from api.errors import responses
+from api.routers.experiments import shown
+
+router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
+
+STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "`status`: the status, whenever it has changed. `end`: the outcome, last of"
+        " all. Comments come in between while nothing changes.",
+        "content": {events.MEDIA_TYPE: {"schema": answers.EVENT}},
+    },
+    204: {"description": "The last event there is was received already."},
+}
+
+
+@router.get(
+    "/{id}/events",
+    operation_id="experiment_events",
+    response_class=Response,
+    responses={**responses(404, 429), **STREAM},
+)
+async def stream(
+    id: ExperimentId,
+    request: Request,
+    service: ServiceIn,
+    last_event_id: Annotated[
+        str | None, Header(description="Of the last event received: what changed since is sent.")
+    ] = None,
+) -> Response:
+    """Server-sent events, from the status as it is now to the experiment's end. A page's
+    EventSource reconnects by itself and goes on where it was."""
+    await run_in_threadpool(service.accepted, id)
+    after = events.number(last_event_id)
+    if after == events.END:
+        return Response(status_code=204)
+    hub = _hub(request, service)
+    hub.check_room()
+    headers = {"Cache-Control": "no-store", "Connection": "close", "X-Accel-Buffering": "no"}
+    return StreamingResponse(hub.stream(id, after), 200, headers, events.MEDIA_TYPE)
+
+
+def _hub(request: Request, service: ServiceIn) -> events.Events:
+    """One a process, made when somebody first listens."""
+    state = request.app.state
+    if not hasattr(state, "events"):
+        state.events = events.Events(lambda id: shown(service.statuses.of(id)))
+    found: events.Events = state.events
+    return found

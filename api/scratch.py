@@ -1,0 +1,68 @@
+"""Folders on this machine's disk for what is passing through. Each is locked while its process
+lives, so that what a killed one has left can be told from what is in use, and be removed."""
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from shared.errors import HubelError
+
+log = logging.getLogger(__name__)
+
+PREFIX = "hubel-upload-"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class ScratchFull(HubelError):
+    status, code, title = 507, "scratch-full", "No room on the disk"
+    retry_after = 60
+
+
+class Folder:
+    """A new folder in `scratch` (None: the system's place), until `remove`."""
+
+    def __init__(self, scratch: Path | None) -> None:
+        # Under another name until it is locked: nobody may take it for a dead one's.
+        made = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=scratch))
+        self._lock = os.open(made, os.O_RDONLY)
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.path = made.rename(made.with_name(made.name[1:]))
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
+
+
+@contextlib.contextmanager
+def room(scratch: Path | None) -> Iterator[None]:
+    """ScratchFull where the disk is."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        place = scratch or tempfile.gettempdir()
+        log.error("no room in %s: %s", place, error)
+        raise ScratchFull(
+            "There is no room for the upload on the service's disk: send it again later, or tell"
+            " its operator (HUBEL_SCRATCH_DIR)"
+        ) from None
+
+
+def remove_abandoned(scratch: Path | None) -> None:
+    """Folders of processes that have died, of this machine or of another that shares the disk."""
+    for path in Path(scratch or tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):  # in use, or removed by somebody else just now
+            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path)
+                log.info("removed %s, which a killed process had left", path)
+            finally:
+                os.close(lock)
