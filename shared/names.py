@@ -8,6 +8,7 @@ import hashlib
 import re
 import secrets
 import time
+from typing import NamedTuple
 
 from shared.errors import Invalid, NotFound
 
@@ -16,6 +17,10 @@ INDEX = "index/"
 EXPERIMENTS = "experiments/"
 DATASETS = "datasets/"
 REPAIRS = "repairs/"
+SEGMENTS = "segments/"
+MEASUREMENTS = "measurements/"
+BLOBS = "blobs/"
+CLAIMS = "idempotency/"
 TIME_BITS = 48
 
 # `fullmatch`: `$` would let a trailing newline pass.
@@ -23,6 +28,31 @@ _WORD = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,119}")
 _PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _EXPERIMENT = re.compile(r"[0-9a-f]{24}")
+
+_SCOPE = r"(?P<scope>(?:experiments/[0-9a-f]{24}/alone/[^/]+/)?)"
+_ID, _KEY, _NAME = r"(?P<id>[0-9a-f]{24})", r"(?P<key>[0-9a-f]{64})", r"(?P<word>[^/]+)"
+_KINDS = {
+    kind: re.compile(pattern)
+    for kind, pattern in {
+        "manifest": rf"{_SCOPE}segments/{_KEY}/manifest\.json",
+        "within": rf"{_SCOPE}segments/{_KEY}/within\.json",
+        "collected": rf"{_SCOPE}segments/{_KEY}/collected\.json",
+        "attempt": rf"{_SCOPE}segments/{_KEY}/attempts/{_ID}-{_NAME}\.json",
+        "measurement": rf"{_SCOPE}measurements/{_KEY}/(?P<word>[0-9a-f]{{64}})\.json",
+        "blob": rf"blobs/{_KEY}",
+        "spec": rf"experiments/{_ID}/spec\.json",
+        "plan": rf"experiments/{_ID}/plan\.json",
+        "outcome": rf"experiments/{_ID}/outcome\.json",
+        "link": rf"experiments/{_ID}/measurements/(?P<word>[0-9a-f]{{24}})\.json",
+        "index": rf"index/[0-9a-f]{{12}}-{_ID}",
+        "active": rf"active/{_ID}",
+        "claim": r"idempotency/(?P<word>[^/]+/[0-9a-f]{64})\.json",
+        "dataset use": rf"datasets/by-digest/{_KEY}/used-by/{_ID}",
+        "dataset manifest": rf"datasets/by-digest/{_KEY}/manifest\.json",
+        "dataset file": rf"datasets/by-digest/{_KEY}/{_NAME}",
+        "dataset": rf"datasets/{_NAME}\.json",
+    }.items()
+}
 
 
 def new_experiment_id() -> str:
@@ -74,7 +104,7 @@ def experiment_of(name: str) -> str:
 
 
 def idempotency(principal: str, key: str) -> str:
-    return f"idempotency/{_word(principal)}/{hashlib.sha256(key.encode()).hexdigest()}.json"
+    return f"{CLAIMS}{_word(principal)}/{hashlib.sha256(key.encode()).hexdigest()}.json"
 
 
 def manifest(scope: str, key: str) -> str:
@@ -84,6 +114,11 @@ def manifest(scope: str, key: str) -> str:
 def within(scope: str, key: str) -> str:
     """From the key of an epoch inside a segment to the key of the segment that covers it."""
     return f"{_scope(scope)}segments/{_digest(key)}/within.json"
+
+
+def collected(scope: str, key: str) -> str:
+    """Says that the checkpoint of a state was removed because nothing needed it."""
+    return f"{_scope(scope)}segments/{_digest(key)}/collected.json"
 
 
 def attempts_prefix(scope: str, key: str) -> str:
@@ -114,7 +149,7 @@ def attempt(prefix: str, name: str) -> str:
 
 
 def blob(sha: str) -> str:
-    return f"blobs/{_digest(sha)}"
+    return f"{BLOBS}{_digest(sha)}"
 
 
 def measurements(scope: str, key: str) -> str:
@@ -151,6 +186,24 @@ def dataset_use(digest: str, id: str) -> str:
 def probe(word: str) -> str:
     """What the start-up check writes and removes."""
     return f"probe/{_word(word)}"
+
+
+class Parts(NamedTuple):
+    """What an object's name says."""
+
+    kind: str
+    """"other" for what is not among `_KINDS`."""
+    scope: str = ""
+    id: str = ""
+    key: str = ""
+    word: str = ""
+
+
+def parts(name: str) -> Parts:
+    for kind, pattern in _KINDS.items():
+        if found := pattern.fullmatch(name):
+            return Parts(kind, **found.groupdict())
+    return Parts("other")
 
 
 def checked(name: str) -> str:

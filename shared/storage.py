@@ -13,6 +13,7 @@ import shutil
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -67,6 +68,16 @@ class _Retry(urllib3.Retry):
         if isinstance(error, ReadTimeoutError):
             raise error
         return super().increment(method, url, response, error, _pool, _stacktrace)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object, as a listing tells of it."""
+
+    name: str
+    bytes: int
+    modified: float
+    """Seconds since 1970, by the store's clock."""
 
 
 class Storage:
@@ -173,6 +184,19 @@ class Storage:
             for entry in islice(found, limit):
                 yield entry.object_name
 
+    def entries(self, prefix: str, after: str | None = None) -> Iterator[Entry]:
+        """As `names`, with what a listing knows of each object."""
+        with _translated(prefix):
+            for found in self._client.list_objects(
+                self._bucket, prefix=prefix, recursive=True, start_after=after
+            ):
+                yield Entry(found.object_name, found.size or 0, found.last_modified.timestamp())
+
+    def entry(self, name: str) -> Entry:
+        with _translated(name):
+            found = self._client.stat_object(self._bucket, named.checked(name))
+            return Entry(name, int(found.size or 0), found.last_modified.timestamp())
+
     # --- files, for what should not be held in memory ---
 
     def write_file(self, name: str, path: Path) -> None:
@@ -210,6 +234,14 @@ class Storage:
 
     def read_blob(self, sha: str) -> bytes:
         return self._read(named.blob(sha), lambda data: _checked(sha, data))
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of an object's bytes, which are never all in memory."""
+        sha = hashlib.sha256()
+        with self._stream(name) as response:
+            for piece in response.stream(1 << 20):
+                sha.update(piece)
+        return sha.hexdigest()
 
     def link(self, name: str, seconds: int, filename: str | None = None) -> str:
         """A link that needs no credentials until it expires."""

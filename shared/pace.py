@@ -1,0 +1,16 @@
+"""Work that leaves a store to others for a part of the time."""
+
+import time
+
+
+class Pace:
+    """After a piece of work rests as long as gives it `share` of the time: on a busy store, where
+    everything takes longer, it also rests longer."""
+
+    def __init__(self, share: float) -> None:
+        self._ratio = (1 - share) / share
+        self._since = time.monotonic()
+
+    def rest(self) -> None:
+        time.sleep((time.monotonic() - self._since) * self._ratio)
+        self._since = time.monotonic()
