@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from api import follow, overrides, words
+from api.cli_fsck import fsck
 from api.client import REFUSED, STATUS, Json, Service, fail, word
 from api.follow import ENDED, INTERRUPTED
 
@@ -284,6 +285,8 @@ def _listed(service: Service, count: int, filters: Json) -> Iterator[Json]:
         if token is None:
             return
 
+
+main.add_command(fsck)
 
 if __name__ == "__main__":
     main()

@@ -25,6 +25,7 @@ from api.routers import (
     health,
     measurements,
     results,
+    upkeep,
 )
 from api.service import Service
 from shared.live import Live
@@ -69,7 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.renderer = renderer
     parts = (
         experiments, measurements, results, fisher, analysis, checkpoints, datasets, catalog,
-        health,
+        health, upkeep,
     )  # fmt: skip
     for module in parts:
         app.include_router(module.router)

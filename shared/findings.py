@@ -86,6 +86,11 @@ class Report:
             action = self._mended(mend)
         elif mend is None and kind in DAMAGE:
             action = IMPOSSIBLE
+        return self.noted(kind, object, found, expected, action, bytes)
+
+    def noted(
+        self, kind: str, object: str, found: str, expected: str, action: str, bytes: int
+    ) -> Finding:
         made = Finding(kind, object, found, expected, action, bytes)
         self.tally.count(made)
         return made

@@ -43,6 +43,9 @@ class Settings(BaseSettings):
     max_epochs: int = Field(500_000, ge=1, description="of one experiment, each run by itself")
     max_device_hours: float = Field(10_000, gt=0, description="estimated, on the reference device")
     max_dataset_bytes: int = Field(4 << 30, ge=1024, description="of an upload, and decoded")
+    check_share: float = Field(
+        0.5, gt=0, le=1, description="part of its time for which a check of the store works"
+    )
     link_seconds: int = Field(3600, ge=1, le=604_800)
 
     # Worker.

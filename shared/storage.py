@@ -14,7 +14,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -190,12 +190,12 @@ class Storage:
             for found in self._client.list_objects(
                 self._bucket, prefix=prefix, recursive=True, start_after=after
             ):
-                yield Entry(found.object_name, found.size or 0, found.last_modified.timestamp())
+                yield Entry(found.object_name, found.size or 0, _seconds(found.last_modified))
 
     def entry(self, name: str) -> Entry:
         with _translated(name):
             found = self._client.stat_object(self._bucket, named.checked(name))
-            return Entry(name, int(found.size or 0), found.last_modified.timestamp())
+            return Entry(name, int(found.size or 0), _seconds(found.last_modified))
 
     # --- files, for what should not be held in memory ---
 
@@ -363,3 +363,7 @@ def _checked(sha: str, data: bytes) -> bytes:
 
 def _md5(data: bytes) -> str:
     return b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+
+
+def _seconds(moment: datetime | None) -> float:
+    return 0.0 if moment is None else moment.timestamp()

@@ -4,22 +4,20 @@ In an order in which nothing is looked for before whoever names it was read: exp
 measurements, blobs. What looks missing afterwards may only be new: whoever uses this asks again.
 """
 
-import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from pydantic import ValidationError
 
 from shared import names
 from shared.chain import Manifest
-from shared.errors import Corrupt, HubelError, NotFound
-from shared.findings import DAMAGED, REMOVED, Finding, Mend, Report
-from shared.ledger import Ledger
+from shared.errors import Corrupt, Invalid, NotFound
+from shared.findings import DAMAGED, Finding
+from shared.inspection import Inspection, said
 from shared.names import Parts
-from shared.pace import Pace
 from shared.plan import Plan
 from shared.spec import ExperimentSpec
-from shared.storage import Entry, Storage
+from shared.storage import Entry
 
 PREFIXES = (names.ACTIVE, names.INDEX, names.CLAIMS, "tokens/", "webhooks/", names.DATASETS)
 DAMAGED_PLAN = 2
@@ -29,8 +27,13 @@ Handler = Callable[[Entry, Parts], Finding | None]
 
 
 class Survey:
-    def __init__(self, store: Storage, ledger: Ledger, report: Report, pace: Pace) -> None:
-        self.store, self.ledger, self.report, self.pace = store, ledger, report, pace
+    def __init__(
+        self, inspection: Inspection, quick: bool = False, unread: Collection[str] = ()
+    ) -> None:
+        """`quick`: the contents of blobs are not read. `unread`: kinds of objects that are passed
+        by."""
+        self.inspection, self.quick, self.unread = inspection, quick, unread
+        self.store, self.ledger = inspection.store, inspection.ledger
         self._handlers: dict[str, Handler] = {
             "spec": self._spec,
             "plan": self._plan,
@@ -46,48 +49,28 @@ class Survey:
             "attempt": self._attempt,
             "measurement": self._measurement,
             "blob": self._blob,
-            "dataset file": lambda entry, parts: None,  # by the manifest that names it
+            "dataset": _elsewhere,
+            "dataset manifest": _elsewhere,
+            "dataset file": _elsewhere,
         }
-        self.quick = False
 
-    def everything(self, quick: bool) -> Iterator[Finding]:
-        self.quick = quick
+    def everything(self) -> Iterator[Finding]:
         for prefix in (names.EXPERIMENTS, *PREFIXES, names.SEGMENTS, names.MEASUREMENTS):
             yield from self.walk(prefix)
         yield from self.walk(names.BLOBS)
 
     def walk(self, prefix: str) -> Iterator[Finding]:
         for entry in self.store.entries(prefix):
-            self.report.tally.objects += 1
             parts = names.parts(entry.name)
+            if parts.kind in self.unread:
+                continue
+            self.inspection.report.tally.objects += 1
             try:
                 finding = self._handlers.get(parts.kind, self._other)(entry, parts)
             except NotFound:  # removed since it was listed
                 continue
             if finding is not None:
                 yield finding
-
-    # --- reading ---
-
-    def _json(self, entry: Entry) -> Any:
-        value = self.store.read_json(entry.name)
-        self.report.tally.bytes += entry.bytes
-        self.pace.rest()
-        return value
-
-    def _damaged(
-        self, entry: Entry, error: Exception, expected: str, mend: Mend | None = None
-    ) -> Finding:
-        return self.report.finding(
-            DAMAGED, entry.name, _said(error), expected, mend, bytes=entry.bytes
-        )
-
-    def _removal(self, name: str) -> Mend:
-        def mend() -> str:
-            self.store.remove(name)
-            return REMOVED
-
-        return mend
 
     # --- experiments ---
 
@@ -102,11 +85,11 @@ class Survey:
     def _spec(self, entry: Entry, parts: Parts) -> Finding | None:
         self._experiment(entry, parts, "spec", 1)
         try:
-            stored = self._json(entry)
+            stored = self.inspection.json(entry)
             ExperimentSpec.model_validate(stored["given"])
             self._experiment(entry, parts, "measures", stored.get("measures"))
         except (Corrupt, ValidationError, KeyError, TypeError) as error:
-            return self._damaged(
+            return self.inspection.damaged(
                 entry, error, "the accepted spec: nothing else says what was asked. Restore it"
                 " from a backup",
             )  # fmt: skip
@@ -116,29 +99,31 @@ class Survey:
         """What is damaged is planned again once it is known what is stored."""
         self._experiment(entry, parts, "plan", 1)
         try:
-            Plan.model_validate(self._json(entry))
+            Plan.model_validate(self.inspection.json(entry))
         except (Corrupt, ValidationError) as error:
             self._experiment(entry, parts, "plan", DAMAGED_PLAN)
-            self.ledger.add("marked", "damaged plan", parts.id, _said(error))
+            self.ledger.add("marked", "damaged plan", parts.id, said(error))
         return None
 
     def _outcome(self, entry: Entry, parts: Parts) -> Finding | None:
-        self._experiment(entry, parts, "outcome", "damaged")
+        self._experiment(entry, parts, "outcome", DAMAGED)
         try:
-            self._experiment(entry, parts, "outcome", str(self._json(entry)["state"]))
+            self._experiment(entry, parts, "outcome", str(self.inspection.json(entry)["state"]))
         except (Corrupt, KeyError, TypeError) as error:
-            return self._damaged(
+            return self.inspection.damaged(
                 entry, error, "how it ended, which is written once: restore it from a backup"
             )
         return None
 
     def _link(self, entry: Entry, parts: Parts) -> Finding | None:
         try:
-            self._json(entry)
+            self.inspection.json(entry)
             self.ledger.add("marked", "link", parts.id, parts.word)
         except Corrupt as error:
-            mend = self._removal(entry.name)
-            return self._damaged(entry, error, "a link to a measurement job: linked again", mend)
+            mend = self.inspection.removal(entry.name)
+            return self.inspection.damaged(
+                entry, error, "a link to a measurement job: linked again", mend
+            )
         return None
 
     def _marked(self, entry: Entry, parts: Parts) -> Finding | None:
@@ -147,10 +132,10 @@ class Survey:
 
     def _claim(self, entry: Entry, parts: Parts) -> Finding | None:
         try:
-            id = str(self._json(entry)["id"])
+            id = str(self.inspection.json(entry)["id"])
             self.ledger.add("marked", "claim", id, f"{parts.word} {entry.modified}")
         except (Corrupt, KeyError, TypeError) as error:
-            return self._damaged(
+            return self.inspection.damaged(
                 entry, error, "the body's digest and the id behind an Idempotency-Key. Removing"
                 " it would let that key make a second experiment",
             )  # fmt: skip
@@ -160,14 +145,12 @@ class Survey:
 
     def _manifest(self, entry: Entry, parts: Parts) -> Finding | None:
         try:
-            found = Manifest.model_validate(self._json(entry))
+            found = Manifest.model_validate(self.inspection.json(entry))
             if found.key != parts.key:
                 raise Corrupt(f"it is the manifest of state {found.key}")
             names.blob(found.checkpoint), names.blob(found.metrics)
-        except (HubelError, ValidationError) as error:
-            if isinstance(error, HubelError) and not isinstance(error, Corrupt):
-                raise
-            self.lost(entry, DAMAGED, _said(error), parts)
+        except (Corrupt, Invalid, ValidationError) as error:
+            self.inspection.lost(entry, DAMAGED, said(error), parts)
             return None
         self.ledger.add(
             "manifest", parts.scope, parts.key, found.parent, found.start, found.end,
@@ -177,11 +160,13 @@ class Survey:
 
     def _within(self, entry: Entry, parts: Parts) -> Finding | None:
         try:
-            target = str(self._json(entry)["segment"])
+            target = str(self.inspection.json(entry)["segment"])
             self.ledger.add("pointer", parts.scope, parts.key, target, entry.modified)
         except (Corrupt, KeyError, TypeError) as error:
-            mend = self._removal(entry.name)
-            return self._damaged(entry, error, "a pointer to a segment: made again of plans", mend)
+            mend = self.inspection.removal(entry.name)
+            return self.inspection.damaged(
+                entry, error, "a pointer to a segment: made again of plans", mend
+            )
         return None
 
     def _collected(self, entry: Entry, parts: Parts) -> Finding | None:
@@ -191,57 +176,43 @@ class Survey:
     def _attempt(self, entry: Entry, parts: Parts) -> Finding | None:
         self.ledger.add("attempt", entry.name, parts.scope, parts.key, parts.id)
         try:
-            self._json(entry)
+            self.inspection.json(entry)
         except Corrupt as error:
-            return self._damaged(entry, error, "a failed try", self._removal(entry.name))
+            return self.inspection.damaged(
+                entry, error, "a failed try", self.inspection.removal(entry.name)
+            )
         return None
 
     def _measurement(self, entry: Entry, parts: Parts) -> Finding | None:
         self.ledger.add("measured", parts.scope, parts.key, parts.word)
         try:
-            found = self._json(entry)
+            found = self.inspection.json(entry)
             if (found["key"], "values" in found) != (parts.key, True):
                 raise Corrupt(f"it is of state {found['key']}")
         except (Corrupt, KeyError, TypeError) as error:
-            self.lost(entry, DAMAGED, _said(error), parts, parts.word)
+            self.inspection.lost(entry, DAMAGED, said(error), parts)
         return None
 
     # --- blobs ---
 
     def _blob(self, entry: Entry, parts: Parts) -> Finding | None:
         self.ledger.add("blob", parts.key, entry.bytes, entry.modified)
-        if self.quick or (found := self._digest(entry)) == parts.key:
+        if self.quick or (found := self.inspection.digest(entry, parts.key)) == parts.key:
             return None
         named = "select scope, key from manifest where checkpoint = ? or metrics = ?"
         for scope, key in self.ledger.rows(named, parts.key, parts.key):
             said = f"{entry.bytes} bytes with the digest {found}"
-            self.lost(entry, DAMAGED, said, Parts("blob", scope, key=key))
+            self.inspection.lost(entry, DAMAGED, said, Parts("blob", scope, key=key))
         return None
-
-    def _digest(self, entry: Entry) -> str:
-        digest = self.store.digest(entry.name)
-        self.report.tally.bytes += entry.bytes
-        self.pace.rest()
-        return digest
 
     def _other(self, entry: Entry, parts: Parts) -> Finding | None:
         try:
             if entry.name.endswith(".json"):
-                self._json(entry)
+                self.inspection.json(entry)
         except Corrupt as error:
-            return self._damaged(entry, error, "a JSON object")
+            return self.inspection.damaged(entry, error, "a JSON object")
         return None
 
-    def lost(self, entry: Entry, kind: str, found: str, parts: Parts, probe: str = "") -> None:
-        """Only a worker can make it again: kept until it is known which plan names it."""
-        self.ledger.do(
-            "insert or ignore into lost(scope, key, probe, object, kind, found, bytes)"
-            " values(?, ?, ?, ?, ?, ?, ?)",
-            parts.scope, parts.key, probe, entry.name, kind, found, entry.bytes,
-        )  # fmt: skip
 
-
-def _said(error: Exception) -> str:
-    if isinstance(error, HubelError):
-        return error.detail
-    return f"{type(error).__name__}: {error}"[:500]
+def _elsewhere(entry: Entry, parts: Parts) -> None:
+    """Looked at by `dataset_check.py`."""
