@@ -75,8 +75,10 @@ def _run(service: Service, what: str, parameters: Json, as_json: bool) -> Json:
         if found["type"] == "error":
             sys.exit(NO_ANSWER)
         if found["type"] == "summary":
-            return found
-    fail(f"{service.url} broke off in the middle of the {what}", NO_ANSWER)
+            break
+    else:
+        fail(f"{service.url} broke off in the middle of the {what}", NO_ANSWER)
+    return found
 
 
 def _words(what: str, found: Json) -> Iterator[str]:

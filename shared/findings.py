@@ -61,7 +61,7 @@ class Tally:
             self.unrepaired += finding.action not in (REBUILT, REMOVED)
 
     def shown(self) -> dict[str, Any]:
-        return asdict(self)
+        return {k: dict(v) if isinstance(v, Counter) else v for k, v in vars(self).items()}
 
 
 @dataclass

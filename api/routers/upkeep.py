@@ -18,9 +18,9 @@ MEDIA_TYPE = "application/jsonl"
 DAY = 86_400
 _LINES: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "Lines of JSON, each with a `type`: `finding` (kind, object, found, expected,"
-        " action, bytes) as they come, `progress` now and then, and last one `summary`, or `error`"
-        " where it had to end early.",
+        "description": "Lines of JSON, each with a `type`: `finding` (kind, object, found,"
+        " expected, action, bytes) as they come, `progress` now and then, and last one"
+        " `summary`, or `error` where it had to end early.",
         "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
     }
 }
