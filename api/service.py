@@ -10,7 +10,7 @@ from api import outcome, status
 from api.damage import Damage
 from api.measurements import Jobs
 from api.tracker import Tracker
-from shared import names, planning, schedule
+from shared import names, planning, schedule, stored_spec
 from shared.errors import Conflict, Invalid, NotFound
 from shared.live import Live
 from shared.part import Part
@@ -167,7 +167,7 @@ class Service:
             stored = self.store.read_json(names.experiment_object(id, "spec.json"))
         except NotFound:
             raise NotFound(f"There is no experiment {id}") from None
-        spec = ExperimentSpec.model_validate(stored["given"])
+        spec = stored_spec.read(id, stored)
         return Accepted(spec, stored["accepted"], stored.get("measures"))
 
     def _read_plan(self, id: str) -> Plan:

@@ -20,6 +20,7 @@ from shared.inspection import Inspection
 from shared.ledger import Ledger
 from shared.pace import Pace, Tick, nothing
 from shared.plan import Plan
+from shared.repairs import Repairs
 from shared.settings import Settings
 from shared.storage import Storage
 from shared.survey import Survey
@@ -27,7 +28,7 @@ from shared.survey import Survey
 AT_ONCE = 256
 """Removals after one look at what has come meanwhile."""
 
-UNREAD = frozenset({"spec", "link", "within", "attempt", "measurement"})
+UNREAD = frozenset({"link", "within", "attempt", "collected", "measurement"})
 """What cannot need a blob."""
 
 _UNNEEDED = """
@@ -105,9 +106,10 @@ class Collection:
             raise _unreadable(names.experiment_object(id, "plan.json"), found)
 
     def _keep(self) -> None:
+        mended = {id for id, _ in Repairs(self.store).wanted()}
         question = "select id, outcome from experiment where plan = 1"
         for id, outcome in self.ledger.rows(question):
-            self._keep_for(id, is_live=outcome in (None, DAMAGED))
+            self._keep_for(id, is_live=outcome in (None, DAMAGED) or id in mended)
 
     def _keep_new(self) -> None:
         """Experiments that were accepted, or planned, since."""

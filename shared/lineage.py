@@ -11,7 +11,8 @@ from shared.storage import Entry
 _NO_BLOB = """
 select m.scope, m.key, m.checkpoint from manifest m
     left join blob b on b.sha = m.checkpoint
-    left join collected c on c.scope = m.scope and c.key = m.key
+    left join collected c
+        on c.scope = m.scope and c.key = m.key and c.checkpoint = m.checkpoint
     where b.sha is null and c.key is null
 union all
 select m.scope, m.key, m.metrics from manifest m

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from shared import job, names, planning
+from shared import job, names, planning, stored_spec
 from shared.errors import Corrupt
 from shared.measurements import LaterMeasurements
 from shared.plan import Plan
 from shared.records import Records
 from shared.settings import Settings
-from shared.spec import ExperimentSpec
 
 
 def replace(id: str, outcome: str | None, records: Records, settings: Settings) -> None:
@@ -24,14 +23,12 @@ def _made(id: str, records: Records, settings: Settings) -> Plan:
     stored = records.store.read_json(names.experiment_object(id, "spec.json"))
     measured = stored.get("measures")
     if measured is None:
-        return planning.plan_for(
-            ExperimentSpec.model_validate(stored["given"]), records, settings, id
-        )
+        return planning.plan_for(stored_spec.read(id, stored), records, settings, id)
     plan = records.store.read_json(names.experiment_object(measured, "plan.json"))
-    spec = records.store.read_json(names.experiment_object(measured, "spec.json"))["given"]
+    spec = records.store.read_json(names.experiment_object(measured, "spec.json"))
     return job.plan_for(
         LaterMeasurements.model_validate(_asked(stored["accepted"])),
-        ExperimentSpec.model_validate(spec),
+        stored_spec.read(measured, spec),
         Plan.model_validate(plan),
         records,
         settings,

@@ -9,17 +9,19 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from shared import names
+from shared import names, stored_spec
 from shared.chain import Manifest
-from shared.errors import Corrupt, Invalid, NotFound
+from shared.errors import Corrupt, Invalid, NotFound, TooNew
 from shared.findings import DAMAGED, Finding
 from shared.inspection import Inspection, said
 from shared.names import Parts
 from shared.plan import Plan
-from shared.spec import ExperimentSpec
 from shared.storage import Entry
 
-PREFIXES = (names.ACTIVE, names.INDEX, names.CLAIMS, "tokens/", "webhooks/", names.DATASETS)
+PREFIXES = (
+    names.ACTIVE, names.INDEX, names.CLAIMS, names.REPAIRS, "repair-attempts/", "tokens/",
+    "webhooks/", names.DATASETS,
+)  # fmt: skip
 DAMAGED_PLAN = 2
 """In the column `plan`: 0 none, 1 whole."""
 
@@ -86,9 +88,9 @@ class Survey:
         self._experiment(entry, parts, "spec", 1)
         try:
             stored = self.inspection.json(entry)
-            ExperimentSpec.model_validate(stored["given"])
+            stored_spec.read(parts.id, stored)
             self._experiment(entry, parts, "measures", stored.get("measures"))
-        except (Corrupt, ValidationError, KeyError, TypeError) as error:
+        except (Corrupt, TooNew, ValidationError, KeyError, TypeError) as error:
             return self.inspection.damaged(
                 entry, error, "the accepted spec: nothing else says what was asked. Restore it"
                 " from a backup",
@@ -170,7 +172,12 @@ class Survey:
         return None
 
     def _collected(self, entry: Entry, parts: Parts) -> Finding | None:
-        self.ledger.add("collected", parts.scope, parts.key)
+        try:
+            checkpoint = str(self.inspection.json(entry)["checkpoint"])
+            self.ledger.add("collected", parts.scope, parts.key, checkpoint)
+        except (Corrupt, KeyError, TypeError) as error:
+            mend = self.inspection.removal(entry.name)
+            return self.inspection.damaged(entry, error, "what was collected, and when", mend)
         return None
 
     def _attempt(self, entry: Entry, parts: Parts) -> Finding | None:

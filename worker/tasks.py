@@ -25,6 +25,7 @@ from shared.plan import Plan, Segment
 from shared.queue import PREPARE, REPAIR, TRAIN, Sender
 from shared.records import Records
 from shared.repairs import Repairs
+from shared.schedule import check_version
 from shared.settings import Settings
 from shared.storage import Storage, is_no_room
 from shared.work import preparation_work, repair_work, work_name
@@ -211,6 +212,7 @@ class Crew:
         from worker import datasets_cache, device
         from worker.segment import Bench, execute
 
+        check_version(plan.configs[segment.config])
         place = device.choose(self.settings)
         work, report = tick.work, {"start": segment.start, "end": segment.end}
 

@@ -1,14 +1,17 @@
 """A check of the store: what it finds, what it mends, what it asks workers for."""
 
 import json
+import time
 
 import pytest
 from small import body, submit
 
+from api.reconcile import Reconciler
 from shared import check, names
 from shared.errors import NotFound
 from shared.findings import Report
 from shared.measurements import LaterMeasurements
+from shared.repairs import Repairs
 from shared.spec import ExperimentSpec
 
 pytestmark = pytest.mark.services
@@ -45,10 +48,10 @@ def done(lab, kept):
 
 
 class Checked:
-    def __init__(self, lab, repair=False, quick=False):
+    def __init__(self, lab, repair=False, quick=False, ask=None):
         self.asked, report = [], Report(repair)
         settings = lab.settings.model_copy(update={"check_share": 1})
-        ask = lambda id, index: self.asked.append((id, index)) or True  # noqa: E731
+        ask = ask or (lambda id, index: self.asked.append((id, index)) or True)
         store = lab.service.store
         self.found = list(check.findings(store, settings, report, ask, quick, grace_seconds=-60))
         self.tally = report.tally
@@ -256,6 +259,36 @@ def test_a_damaged_array_of_a_data_set_is_said_and_taken_out_of_the_way(lab, don
         lab.reconciler.pass_over()
         assert lab.service.outcome(again) is None
     lab.service.cancel(again)
+
+
+def test_after_a_repair_every_byte_is_there_again(lab, done):
+    """One checkpoint, the metrics and the manifest of another segment, a measurement; a real
+    worker."""
+    store, segments = lab.service.store, plan_of(lab, done).segments
+    first, *_, last = manifests(lab, done)
+    probed = next(s for s in segments if s.probes)
+    epoch, digest = probed.probes[-1]
+    measured = names.measurement("", probed.state(epoch), digest)
+    blobs = [names.blob(first.checkpoint), names.blob(last.metrics)]
+    whole = {name: store.read(name) for name in blobs}
+    manifest, values = names.manifest("", last.key), store.read_json(measured)["values"]
+    store.remove(blobs[0])
+    for name in (blobs[1], manifest, measured):
+        flip(lab, name)
+    repairs = Repairs(store)
+    checked = Checked(lab, repair=True, ask=repairs.ask)
+    assert {f.object for f in checked.found} >= {blobs[0], manifest, measured}
+    lab.reconciler = Reconciler(lab.service)
+    lab.reconciler.start()
+    lab.start_worker()
+    deadline = time.monotonic() + 120
+    while list(repairs.wanted()):
+        assert time.monotonic() < deadline, "\n".join(lab.lines[-20:])
+        time.sleep(0.2)
+    assert {name: store.read(name) for name in blobs} == whole
+    assert store.read_json(manifest)["checkpoint"] == last.checkpoint
+    assert store.read_json(measured)["values"] == values
+    assert Checked(lab).found == []
 
 
 def test_an_experiment_under_way_has_no_findings(lab):
