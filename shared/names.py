@@ -17,6 +17,7 @@ INDEX = "index/"
 EXPERIMENTS = "experiments/"
 DATASETS = "datasets/"
 REPAIRS = "repairs/"
+COPIES = "copies/"
 SEGMENTS = "segments/"
 MEASUREMENTS = "measurements/"
 BLOBS = "blobs/"
@@ -44,6 +45,7 @@ _KINDS = {
         "plan": rf"experiments/{_ID}/plan\.json",
         "outcome": rf"experiments/{_ID}/outcome\.json",
         "link": rf"experiments/{_ID}/measurements/(?P<word>[0-9a-f]{{24}})\.json",
+        "copy": rf"copies/experiments/{_ID}/(?P<word>spec|outcome)\.json",
         "index": rf"index/[0-9a-f]{{12}}-{_ID}",
         "active": rf"active/{_ID}",
         "claim": r"idempotency/(?P<word>[^/]+/[0-9a-f]{64})\.json",
@@ -66,7 +68,7 @@ def experiment_object(id: str, name: str) -> str:
 
 def copy(name: str) -> str:
     """Of an object that nothing can compute again."""
-    return f"copies/{_path(name)}"
+    return f"{COPIES}{_path(name)}"
 
 
 def alone(id: str, run: str) -> str:

@@ -12,15 +12,16 @@ from pydantic import ValidationError
 from shared import names, stored_spec
 from shared.chain import Manifest
 from shared.errors import Corrupt, Invalid, NotFound, TooNew
-from shared.findings import DAMAGED, Finding
+from shared.findings import DAMAGED, REBUILT, Finding, Mend
 from shared.inspection import Inspection, said
 from shared.names import Parts
 from shared.plan import Plan
+from shared.precious import Precious
 from shared.storage import Entry
 
 PREFIXES = (
-    names.ACTIVE, names.INDEX, names.CLAIMS, names.REPAIRS, "repair-attempts/", "tokens/",
-    "webhooks/", names.DATASETS,
+    names.ACTIVE, names.INDEX, names.CLAIMS, names.COPIES, names.REPAIRS, "repair-attempts/",
+    "tokens/", "webhooks/", names.DATASETS,
 )  # fmt: skip
 DAMAGED_PLAN = 2
 """In the column `plan`: 0 none, 1 whole."""
@@ -40,6 +41,7 @@ class Survey:
             "spec": self._spec,
             "plan": self._plan,
             "outcome": self._outcome,
+            "copy": self._copy,
             "link": self._link,
             "index": self._marked,
             "active": self._marked,
@@ -92,8 +94,8 @@ class Survey:
             self._experiment(entry, parts, "measures", stored.get("measures"))
         except (Corrupt, TooNew, ValidationError, KeyError, TypeError) as error:
             return self.inspection.damaged(
-                entry, error, "the accepted spec: nothing else says what was asked. Restore it"
-                " from a backup",
+                entry, error, "the accepted spec: only its copy says it, too. Else restore it from"
+                " a backup", self._from_copy(entry.name),
             )  # fmt: skip
         return None
 
@@ -113,8 +115,9 @@ class Survey:
             self._experiment(entry, parts, "outcome", str(self.inspection.json(entry)["state"]))
         except (Corrupt, KeyError, TypeError) as error:
             return self.inspection.damaged(
-                entry, error, "how it ended, which is written once: restore it from a backup"
-            )
+                entry, error, "how it ended, which is written once: only its copy says it, too."
+                " Else restore it from a backup", self._from_copy(entry.name),
+            )  # fmt: skip
         return None
 
     def _link(self, entry: Entry, parts: Parts) -> Finding | None:
@@ -142,6 +145,28 @@ class Survey:
                 " it would let that key make a second experiment",
             )  # fmt: skip
         return None
+
+    def _from_copy(self, name: str) -> Mend:
+        def mend() -> str:
+            Precious(self.store).read(name)
+            return REBUILT
+
+        return mend
+
+    def _copy(self, entry: Entry, parts: Parts) -> Finding | None:
+        name = names.experiment_object(parts.id, f"{parts.word}.json")
+        try:
+            self.inspection.json(entry)
+        except Corrupt as error:
+            return self.inspection.damaged(entry, error, f"a copy of {name}", self._copying(name))
+        return None
+
+    def _copying(self, name: str) -> Mend:
+        def mend() -> str:
+            Precious(self.store).copy(name)
+            return REBUILT
+
+        return mend
 
     # --- segments ---
 

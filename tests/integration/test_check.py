@@ -11,6 +11,7 @@ from shared import check, names
 from shared.errors import NotFound
 from shared.findings import Report
 from shared.measurements import LaterMeasurements
+from shared.precious import Precious
 from shared.repairs import Repairs
 from shared.spec import ExperimentSpec
 
@@ -198,6 +199,18 @@ def test_a_damaged_spec_is_beyond_repair_and_says_so(lab, done):
     assert (found.object, found.action) == (name, "impossible")
     assert "backup" in found.expected
     assert checked.tally.unrepaired == 1
+
+
+@pytest.mark.parametrize("what", ["spec", "outcome"])
+def test_what_is_kept_twice_is_mended_from_its_copy_and_the_copy_from_it(lab, done, what):
+    store, name = lab.service.store, names.experiment_object(done, f"{what}.json")
+    Precious(store).copy(name)
+    whole = store.read_json(name)
+    for damaged in (name, names.copy(name)):
+        flip(lab, damaged)
+        (found,) = Checked(lab, repair=True).found
+        assert (found.object, found.action) == (damaged, "rebuilt")
+        assert store.read_json(name) == store.read_json(names.copy(name)) == whole
 
 
 def test_what_points_nowhere_is_removed_and_a_blob_that_nothing_names_is_left(lab, done):

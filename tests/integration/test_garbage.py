@@ -225,7 +225,7 @@ def test_nothing_is_collected_while_something_cannot_be_read_that_may_need_it(
 # --- with real training ---
 
 
-def test_a_fork_from_a_collected_state_gives_the_bytes_of_the_run_trained_alone(lab):
+def test_a_fork_from_a_collected_state_gives_the_bytes_of_the_run_trained_alone(lab, http):
     lab.start_worker()
     first = submit(lab, sweep={"deficit.end": [6]}, checkpoints={"epochs": [2, 4]})
     lab.wait(first)
@@ -234,6 +234,10 @@ def test_a_fork_from_a_collected_state_gives_the_bytes_of_the_run_trained_alone(
     seen = results(lab, first)
     assert len(collected(lab.service.store, lab.settings)) >= 3
     assert results(lab, first) == seen, "metrics and measurements are there as they were"
+    key = lab.service.plan(first).segments[0].key
+    answer = http.get(f"/v1/checkpoints/{key}")
+    assert answer.status_code == 404
+    assert "was removed to make room" in answer.json()["detail"]
     fork = submit(lab, sweep={"deficit.end": [4]}, checkpoints={"epochs": [2, 4]})
     assert lab.wait(fork)["state"] == "succeeded"
     assert lab.service.experiment(fork).plan.epochs.new == 2
