@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from api import cli_tokens, follow, overrides, words
+from api.cli_fsck import fsck
 from api.client import REFUSED, STATUS, Json, Service, fail, word
 from api.follow import ENDED, INTERRUPTED
 
@@ -301,6 +302,7 @@ def _listed(service: Service, count: int, filters: Json) -> Iterator[Json]:
 
 
 main.add_command(cli_tokens.token)
+main.add_command(fsck)
 
 
 if __name__ == "__main__":

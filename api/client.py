@@ -1,8 +1,10 @@
 """The HTTP service as the command line sees it: whatever does not work ends with a word."""
 
 import contextlib
+import json
 import re
 import sys
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import click
@@ -38,6 +40,21 @@ class Service:
     def delete(self, path: str) -> httpx.Response:
         return self._call("DELETE", path)
 
+    def lines(self, path: str, parameters: Json) -> Iterator[Json]:
+        """The lines of JSON that a POST is answered with, as they come."""
+        try:
+            with self._client.stream("POST", path, params=parameters) as response:
+                if response.status_code >= 400:
+                    response.read()
+                    _checked(response)
+                for line in response.iter_lines():
+                    found = _line(line)
+                    if found is None:
+                        fail(f"{self.url} answers, but not as this service does", NO_ANSWER)
+                    yield found
+        except httpx.RequestError as error:
+            fail(f"{self.url} broke off: {error or type(error).__name__}", NO_ANSWER)
+
     def read(self, response: httpx.Response, *fields: str) -> Json:
         """The JSON of an answer, which has these fields."""
         found: Any = None
@@ -69,6 +86,14 @@ class Service:
         except httpx.RequestError as error:
             fail(f"No answer from {self.url}: {error or type(error).__name__}. "
                   "Is the service up? Its address is --url or HUBEL_URL", NO_ANSWER)  # fmt: skip
+
+
+def _line(text: str) -> Json | None:
+    with contextlib.suppress(ValueError):
+        found = json.loads(text)
+        if isinstance(found, dict) and "type" in found:
+            return found
+    return None
 
 
 def _given(parameters: Json) -> Json:

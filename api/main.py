@@ -32,6 +32,7 @@ from api.routers import (
     measurements,
     results,
     tokens,
+    upkeep,
 )
 from api.server import Server, raise_file_limit
 from api.service import Service
@@ -83,7 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
     known = Depends(known_parameters)
     parts = (
         experiments, events, measurements, results, fisher, analysis, checkpoints, datasets,
-        catalog, tokens,
+        catalog, tokens, upkeep,
     )  # fmt: skip
     for module in parts:
         app.include_router(module.router, dependencies=[READ, known], responses=errors.refusals())

@@ -17,7 +17,7 @@ from api.quotas import Quotas
 from api.retry import Retries
 from api.statuses import Statuses
 from api.tracker import Tracker
-from shared import names, planning, schedule
+from shared import names, planning, schedule, stored_spec
 from shared.errors import Conflict, Invalid, NotFound
 from shared.live import Live
 from shared.part import Part
@@ -251,7 +251,7 @@ class Service:
         return self._trackers.keep(id, tracker, tracker.bytes())
 
     def _keep_accepted(self, id: str, stored: dict[str, Any]) -> Accepted:
-        spec = ExperimentSpec.model_validate(stored["given"])
+        spec = stored_spec.read(id, stored)
         links = (stored.get(name) for name in ("measures", "submitted_by", "retries"))
         found = Accepted(spec, stored["accepted"], *links)
         return self._accepted.keep(id, found, ACCEPTED_SIZE + 100 * len(spec.seeds))

@@ -95,3 +95,15 @@ class NotReady(HubelError):
     """A segment was woken before its parent state was stored."""
 
     status, code, title = 409, "not-ready", "The parent segment is not done"
+
+
+class OtherVersion(NotReady):
+    """Training of another version than this program's: for others to do."""
+
+    code, title = "other-version", "Training of another version"
+
+
+class TooNew(HubelError):
+    """Stored by a later version of this program, in a form that this one does not know."""
+
+    status, code, title = 503, "too-new", "Stored by a newer version"

@@ -8,6 +8,7 @@ import hashlib
 import re
 import secrets
 import time
+from typing import NamedTuple
 
 from shared.errors import Invalid, NotFound
 
@@ -17,6 +18,11 @@ EXPERIMENTS = "experiments/"
 DATASETS = "datasets/"
 REPAIRS = "repairs/"
 TOKENS = "tokens/by-id/"
+COPIES = "copies/"
+SEGMENTS = "segments/"
+MEASUREMENTS = "measurements/"
+BLOBS = "blobs/"
+CLAIMS = "idempotency/"
 TIME_BITS = 48
 
 # `fullmatch`: `$` would let a trailing newline pass.
@@ -25,6 +31,32 @@ _PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _EXPERIMENT = re.compile(r"[0-9a-f]{24}")
 _TOKEN = re.compile(r"[0-9a-f]{20}")
+
+_SCOPE = r"(?P<scope>(?:experiments/[0-9a-f]{24}/alone/[^/]+/)?)"
+_ID, _KEY, _NAME = r"(?P<id>[0-9a-f]{24})", r"(?P<key>[0-9a-f]{64})", r"(?P<word>[^/]+)"
+_KINDS = {
+    kind: re.compile(pattern)
+    for kind, pattern in {
+        "manifest": rf"{_SCOPE}segments/{_KEY}/manifest\.json",
+        "within": rf"{_SCOPE}segments/{_KEY}/within\.json",
+        "collected": rf"{_SCOPE}segments/{_KEY}/collected\.json",
+        "attempt": rf"{_SCOPE}segments/{_KEY}/attempts/{_ID}-{_NAME}\.json",
+        "measurement": rf"{_SCOPE}measurements/{_KEY}/(?P<word>[0-9a-f]{{64}})\.json",
+        "blob": rf"blobs/{_KEY}",
+        "spec": rf"experiments/{_ID}/spec\.json",
+        "plan": rf"experiments/{_ID}/plan\.json",
+        "outcome": rf"experiments/{_ID}/outcome\.json",
+        "link": rf"experiments/{_ID}/measurements/(?P<word>[0-9a-f]{{24}})\.json",
+        "copy": rf"copies/experiments/{_ID}/(?P<word>spec|outcome)\.json",
+        "index": rf"index/[0-9a-f]{{12}}-{_ID}",
+        "active": rf"active/{_ID}",
+        "claim": r"idempotency/(?P<word>[^/]+/[0-9a-f]{64})\.json",
+        "dataset use": rf"datasets/by-digest/{_KEY}/used-by/{_ID}",
+        "dataset manifest": rf"datasets/by-digest/{_KEY}/manifest\.json",
+        "dataset file": rf"datasets/by-digest/{_KEY}/{_NAME}",
+        "dataset": rf"datasets/{_NAME}\.json",
+    }.items()
+}
 
 
 def new_experiment_id() -> str:
@@ -43,7 +75,7 @@ def experiment_object(id: str, name: str) -> str:
 
 def copy(name: str) -> str:
     """Of an object that nothing can compute again."""
-    return f"copies/{_path(name)}"
+    return f"{COPIES}{_path(name)}"
 
 
 def alone(id: str, run: str) -> str:
@@ -95,7 +127,7 @@ def experiment_of(name: str) -> str:
 
 
 def idempotency(principal: str, key: str) -> str:
-    return f"idempotency/{_word(principal)}/{hashlib.sha256(key.encode()).hexdigest()}.json"
+    return f"{CLAIMS}{_word(principal)}/{hashlib.sha256(key.encode()).hexdigest()}.json"
 
 
 def new_token_id() -> str:
@@ -134,6 +166,11 @@ def within(scope: str, key: str) -> str:
     return f"{_scope(scope)}segments/{_digest(key)}/within.json"
 
 
+def collected(scope: str, key: str) -> str:
+    """Says that the checkpoint of a state was removed because nothing needed it."""
+    return f"{_scope(scope)}segments/{_digest(key)}/collected.json"
+
+
 def attempts_prefix(scope: str, key: str) -> str:
     return f"{_scope(scope)}segments/{_digest(key)}/attempts/"
 
@@ -162,7 +199,7 @@ def attempt(prefix: str, name: str) -> str:
 
 
 def blob(sha: str) -> str:
-    return f"blobs/{_digest(sha)}"
+    return f"{BLOBS}{_digest(sha)}"
 
 
 def measurements(scope: str, key: str) -> str:
@@ -199,6 +236,24 @@ def dataset_use(digest: str, id: str) -> str:
 def probe(word: str) -> str:
     """What the start-up check writes and removes."""
     return f"probe/{_word(word)}"
+
+
+class Parts(NamedTuple):
+    """What an object's name says."""
+
+    kind: str
+    """"other" for what is not among `_KINDS`."""
+    scope: str = ""
+    id: str = ""
+    key: str = ""
+    word: str = ""
+
+
+def parts(name: str) -> Parts:
+    for kind, pattern in _KINDS.items():
+        if found := pattern.fullmatch(name):
+            return Parts(kind, **found.groupdict())
+    return Parts("other")
 
 
 def checked(name: str) -> str:

@@ -82,6 +82,12 @@ class Plan(BaseModel):
         """Of the names of a run's states; of a run without segments, the shared one."""
         return self.segments[run.segments[0]].scope if run.segments else ""
 
+    def keys(self, run: RunPlan) -> list[str]:
+        """Names of a run's states from epoch 0, as far as there are segments."""
+        segments = [self.segments[i] for i in run.segments]
+        after = [key for segment in segments for key in segment.keys]
+        return [segments[0].parent, *after] if segments else []
+
     def leading_to(self, segment: Segment) -> list[Stretch]:
         """What the network was shown from epoch 0 to the segment's end."""
         for run in self.runs:

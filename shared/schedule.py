@@ -9,7 +9,7 @@ from typing import Any
 
 import rfc8785
 
-from shared.errors import Fault, Invalid
+from shared.errors import Fault, Invalid, OtherVersion
 from shared.part import Part
 from shared.spec import (
     AnyWindow,
@@ -120,6 +120,15 @@ def config(run: RunSpec, facts: Facts, seed: int) -> Config:
         "precision": training.precision,
         "seed": seed,
     }
+
+
+def check_version(config: Config) -> None:
+    """OtherVersion where this program would train to other weights than the config's keys name."""
+    if (found := config["training_version"]) != TRAINING_VERSION:
+        raise OtherVersion(
+            f"planned for training version {found}, and this worker trains version"
+            f" {TRAINING_VERSION}: left to a worker of that version"
+        )
 
 
 def digest(value: Any) -> str:

@@ -68,6 +68,9 @@ class Settings(BaseSettings):
         16 << 30, ge=1 << 20, description="of one training step, estimated: weights, moments, batch"
     )
     max_dataset_bytes: int = Field(4 << 30, ge=1024, description="of an upload, and decoded")
+    check_share: float = Field(
+        0.5, gt=0, le=1, description="part of its time for which a check of the store works"
+    )
     link_seconds: int = Field(900, ge=1, le=604_800, description="for a download to begin")
 
     # Worker.

@@ -13,7 +13,8 @@ import shutil
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -67,6 +68,16 @@ class _Retry(urllib3.Retry):
         if isinstance(error, ReadTimeoutError):
             raise error
         return super().increment(method, url, response, error, _pool, _stacktrace)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object, as a listing tells of it."""
+
+    name: str
+    bytes: int
+    modified: float
+    """Seconds since 1970, by the store's clock."""
 
 
 class Storage:
@@ -175,6 +186,19 @@ class Storage:
             for entry in islice(found, limit):
                 yield str(entry.object_name)
 
+    def entries(self, prefix: str, after: str | None = None) -> Iterator[Entry]:
+        """As `names`, with what a listing knows of each object."""
+        with _translated(prefix):
+            for found in self._client.list_objects(
+                self._bucket, prefix=prefix, recursive=True, start_after=after
+            ):
+                yield Entry(found.object_name, found.size or 0, _seconds(found.last_modified))
+
+    def entry(self, name: str) -> Entry:
+        with _translated(name):
+            found = self._client.stat_object(self._bucket, named.checked(name))
+            return Entry(name, int(found.size or 0), _seconds(found.last_modified))
+
     # --- files, for what should not be held in memory ---
 
     def write_file(self, name: str, path: Path) -> None:
@@ -212,6 +236,14 @@ class Storage:
 
     def read_blob(self, sha: str) -> bytes:
         return self._read(named.blob(sha), lambda data: _checked(sha, data))
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of an object's bytes, which are never all in memory."""
+        sha = hashlib.sha256()
+        with self._stream(name) as response:
+            for piece in response.stream(1 << 20):
+                sha.update(piece)
+        return sha.hexdigest()
 
     def link(self, name: str, seconds: int, filename: str | None = None) -> str:
         """A link that needs no credentials until it expires."""
@@ -333,3 +365,7 @@ def _checked(sha: str, data: bytes) -> bytes:
 
 def _md5(data: bytes) -> str:
     return b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+
+
+def _seconds(moment: datetime | None) -> float:
+    return 0.0 if moment is None else moment.timestamp()

@@ -169,12 +169,32 @@ class _Work:
         return manifest
 
     def _restore(self, manifest: Manifest) -> None:
-        """Go to a stored state; train it again where its checkpoint is gone or does not verify."""
+        """Go to a stored state; train it again where its checkpoint is gone or does not verify,
+        from the nearest whole one. In a loop: hundreds of checkpoints may have been collected."""
+        lost: list[Manifest] = []
+        while not self._loaded(manifest):
+            lost.append(manifest)
+            if manifest.start == 0:
+                self.trainer.load(None)
+                break
+            manifest = self._stored(manifest.parent, manifest.start)
+        for manifest in reversed(lost):
+            blobs = self._train_on(manifest)
+            # Where only the checkpoint was collected, what is shown of the state is whole, and
+            # stays also when another kind of device goes on from there.
+            if manifest.provenance["numerics"] == self.numerics or not self._is_collected(manifest):
+                self._accept(manifest, blobs)
+
+    def _loaded(self, manifest: Manifest) -> bool:
         try:
             self.trainer.load(self.store.read_blob(manifest.checkpoint))
         except (Corrupt, NotFound) as error:
             log.error("state %s is trained again: %s", manifest.key, error)
-            self._replace(manifest)
+            return False
+        return True
+
+    def _is_collected(self, manifest: Manifest) -> bool:
+        return self.store.exists(names.collected(self.segment.scope, manifest.key))
 
     def _mend_metrics(self, epoch: int) -> None:
         """Train again what leads to the state after `epoch` and has lost its metrics. Nothing is
@@ -199,7 +219,9 @@ class _Work:
     def _replace(self, manifest: Manifest) -> None:
         """Train a stored state again. The same numerics class has to give the same bytes; another
         one makes a new generation of the manifest, and what was built on the old stays."""
-        blobs = self._train_again(manifest)
+        self._accept(manifest, self._train_again(manifest))
+
+    def _accept(self, manifest: Manifest, blobs: dict[str, bytes]) -> None:
         expected = {manifest.checkpoint, manifest.metrics}
         if manifest.provenance["numerics"] != self.numerics:
             self._new_generation(manifest, blobs)
@@ -230,9 +252,12 @@ class _Work:
         self.records.forget()
 
     def _train_again(self, manifest: Manifest) -> dict[str, bytes]:
-        """Go to a stored state by training: its checkpoint and its metrics by their digests. Those
-        that came out as they were are written again."""
+        """Go to a stored state by training: its checkpoint and its metrics by their digests."""
         self._load(manifest.parent, manifest.start)
+        return self._train_on(manifest)
+
+    def _train_on(self, manifest: Manifest) -> dict[str, bytes]:
+        """From the state before it. Blobs that came out as they were are written again."""
         rows = [self._train(epoch) for epoch in range(manifest.start, manifest.end)]
         blobs = {_digest(data): data for data in (self.trainer.checkpoint(), _encoded(rows))}
         for digest in blobs.keys() & {manifest.checkpoint, manifest.metrics}:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, NoReturn
 
 from celery import Celery
@@ -25,6 +26,7 @@ from shared.plan import Plan, Segment
 from shared.queue import PREPARE, REPAIR, TRAIN, Sender
 from shared.records import Records
 from shared.repairs import Repairs
+from shared.schedule import check_version
 from shared.settings import Settings
 from shared.storage import Storage, is_no_room
 from shared.work import preparation_work, repair_work, work_name
@@ -34,7 +36,8 @@ from worker.last_words import LastWords, supervisor_name
 log = logging.getLogger(__name__)
 
 LONGEST_REST = 60.0
-"""Seconds that a worker takes nothing after its store or its disk failed it, at most."""
+"""Seconds until a worker whose store or disk has failed it looks again, at most."""
+ROOM_BYTES = 1 << 20
 DOWNLOADS = 6
 """A download may be silent for this many times as long as a step."""
 SPENT, HUNG = 70, 71
@@ -63,7 +66,6 @@ class Crew:
         self.name = f"{supervisor_name(os.getppid())}:{os.getpid()}"
         self.words = LastWords(settings)
         self.plan = lru_cache(maxsize=8)(self._plan)
-        self._rest = 0.0
 
     def _plan(self, experiment: str) -> Plan:
         return Plan.model_validate(
@@ -175,7 +177,6 @@ class Crew:
         """One task's failure is its own: the next one finds a sound process."""
         try:
             yield
-            self._rest = 0.0
         except (StoreUnavailable, StoreUnsuitable) as error:
             self._pause(error)
         except HubelError as error:
@@ -189,12 +190,26 @@ class Crew:
             logging.shutdown()
             os._exit(SPENT)
 
-    def _pause(self, error: Exception) -> None:
-        """This machine or its way to the store is at fault: leave the queue to others for a while,
-        longer each time."""
-        self._rest = min(LONGEST_REST, 2 * self._rest or 1.0)
-        log.warning("this worker takes nothing for %.0f s: %s", self._rest, error)
-        self.stopping.wait(self._rest)
+    def _pause(self, error: Exception | None) -> None:
+        """This machine or its way to the store is at fault: leave the queue to others until it is
+        not. Looks again after a while, longer each time."""
+        rest = 1.0
+        while error is not None and not self.stopping.is_set():
+            log.warning("this worker takes nothing for %.0f s: %s", rest, error)
+            self.stopping.wait(rest)
+            rest = min(LONGEST_REST, 2 * rest)
+            error = self._unfit()
+
+    def _unfit(self) -> Exception | None:
+        """What keeps this worker from work: a store that refuses or does not answer, a full disk."""
+        try:
+            self.store.exists(names.probe("fit"))
+            with NamedTemporaryFile(dir=self.settings.scratch_dir) as file:
+                file.write(bytes(ROOM_BYTES))
+                file.flush()
+        except (HubelError, OSError) as error:
+            return error
+        return None
 
     def _ended(self, experiment: str | None) -> bool:
         if experiment is None:
@@ -213,6 +228,7 @@ class Crew:
         from worker import datasets_cache, device
         from worker.segment import Bench, execute
 
+        check_version(plan.configs[segment.config])
         place = device.choose(self.settings)
         work, report = tick.work, {"start": segment.start, "end": segment.end}
 

@@ -23,6 +23,7 @@ from api.service import Service
 from shared import names
 from shared.errors import NotFound
 from shared.plan import Plan
+from shared.records import Records
 from shared.rows import shown_time
 
 router = APIRouter(prefix="/v1", tags=["results"])
@@ -85,13 +86,27 @@ def checkpoint(
     if manifest is None:
         raise NotFound(f"There is no checkpoint {key[:80]!r}: a key is 64 hexadecimal digits")
     blob, seconds = names.blob(manifest.checkpoint), settings.link_seconds
+    size = _size(blob, scope, key, records)
     expires = datetime.now(UTC) + timedelta(seconds=seconds)
     return {
         "key": key,
         "epoch": manifest.end,
         "sha256": manifest.checkpoint,
-        "bytes": records.store.size(blob),
+        "bytes": size,
         "link": records.store.link(blob, seconds, f"{key[:16]}-{manifest.end}.safetensors"),
         "expires": shown_time(expires),
         "provenance": manifest.provenance,
     }
+
+
+def _size(blob: str, scope: str, key: str, records: Records) -> int:
+    """NotFound with the reason where the checkpoint was collected."""
+    try:
+        return records.store.size(blob)
+    except NotFound:
+        if not records.store.exists(names.collected(scope, key)):
+            raise
+        raise NotFound(
+            f"The checkpoint of state {key} was removed to make room (hubel fsck --collect): a fork"
+            " or a measurement that needs it trains it again"
+        ) from None

@@ -1,0 +1,250 @@
+"""Walks over a store, reads what it passes, and writes down what is there.
+
+In an order in which nothing is looked for before whoever names it was read: experiments, segments,
+measurements, blobs. What looks missing afterwards may only be new: whoever uses this asks again.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+from pydantic import ValidationError
+
+from shared import names, stored_spec
+from shared.chain import Manifest
+from shared.errors import Corrupt, Invalid, NotFound, TooNew
+from shared.findings import DAMAGED, REBUILT, Finding, Mend
+from shared.inspection import Inspection, said
+from shared.names import Parts
+from shared.plan import Plan
+from shared.precious import Precious
+from shared.storage import Entry
+
+PREFIXES = (
+    names.ACTIVE, names.INDEX, names.CLAIMS, names.COPIES, names.REPAIRS, "repair-attempts/",
+    "tokens/", "webhooks/", names.DATASETS,
+)  # fmt: skip
+DAMAGED_PLAN = 2
+"""In the column `plan`: 0 none, 1 whole."""
+
+Handler = Callable[[Entry, Parts], Finding | None]
+
+
+class Survey:
+    def __init__(
+        self, inspection: Inspection, quick: bool = False, unread: Collection[str] = ()
+    ) -> None:
+        """`quick`: the contents of blobs are not read. `unread`: kinds of objects that are passed
+        by."""
+        self.inspection, self.quick, self.unread = inspection, quick, unread
+        self.store, self.ledger = inspection.store, inspection.ledger
+        self._handlers: dict[str, Handler] = {
+            "spec": self._spec,
+            "plan": self._plan,
+            "outcome": self._outcome,
+            "copy": self._copy,
+            "link": self._link,
+            "index": self._marked,
+            "active": self._marked,
+            "dataset use": self._marked,
+            "claim": self._claim,
+            "manifest": self._manifest,
+            "within": self._within,
+            "collected": self._collected,
+            "attempt": self._attempt,
+            "measurement": self._measurement,
+            "blob": self._blob,
+            "dataset": _elsewhere,
+            "dataset manifest": _elsewhere,
+            "dataset file": _elsewhere,
+        }
+
+    def everything(self) -> Iterator[Finding]:
+        for prefix in (names.EXPERIMENTS, *PREFIXES, names.SEGMENTS, names.MEASUREMENTS):
+            yield from self.walk(prefix)
+        yield from self.walk(names.BLOBS)
+
+    def walk(self, prefix: str) -> Iterator[Finding]:
+        for entry in self.store.entries(prefix):
+            parts = names.parts(entry.name)
+            if parts.kind in self.unread:
+                continue
+            self.inspection.report.tally.objects += 1
+            try:
+                finding = self._handlers.get(parts.kind, self._other)(entry, parts)
+            except NotFound:  # removed since it was listed
+                continue
+            if finding is not None:
+                yield finding
+
+    # --- experiments ---
+
+    def _experiment(self, entry: Entry, parts: Parts, column: str, value: Any) -> None:
+        self.ledger.do(
+            "insert or ignore into experiment(id, spec, plan, modified) values(?, 0, 0, ?)",
+            parts.id,
+            entry.modified,
+        )
+        self.ledger.do(f"update experiment set {column} = ? where id = ?", value, parts.id)  # noqa: S608
+
+    def _spec(self, entry: Entry, parts: Parts) -> Finding | None:
+        self._experiment(entry, parts, "spec", 1)
+        try:
+            stored = self.inspection.json(entry)
+            stored_spec.read(parts.id, stored)
+            self._experiment(entry, parts, "measures", stored.get("measures"))
+        except (Corrupt, TooNew, ValidationError, KeyError, TypeError) as error:
+            return self.inspection.damaged(
+                entry, error, "the accepted spec: only its copy says it, too. Else restore it from"
+                " a backup", self._from_copy(entry.name),
+            )  # fmt: skip
+        return None
+
+    def _plan(self, entry: Entry, parts: Parts) -> Finding | None:
+        """What is damaged is planned again once it is known what is stored."""
+        self._experiment(entry, parts, "plan", 1)
+        try:
+            Plan.model_validate(self.inspection.json(entry))
+        except (Corrupt, ValidationError) as error:
+            self._experiment(entry, parts, "plan", DAMAGED_PLAN)
+            self.ledger.add("marked", "damaged plan", parts.id, said(error))
+        return None
+
+    def _outcome(self, entry: Entry, parts: Parts) -> Finding | None:
+        self._experiment(entry, parts, "outcome", DAMAGED)
+        try:
+            self._experiment(entry, parts, "outcome", str(self.inspection.json(entry)["state"]))
+        except (Corrupt, KeyError, TypeError) as error:
+            return self.inspection.damaged(
+                entry, error, "how it ended, which is written once: only its copy says it, too."
+                " Else restore it from a backup", self._from_copy(entry.name),
+            )  # fmt: skip
+        return None
+
+    def _link(self, entry: Entry, parts: Parts) -> Finding | None:
+        try:
+            self.inspection.json(entry)
+            self.ledger.add("marked", "link", parts.id, parts.word)
+        except Corrupt as error:
+            mend = self.inspection.removal(entry.name)
+            return self.inspection.damaged(
+                entry, error, "a link to a measurement job: linked again", mend
+            )
+        return None
+
+    def _marked(self, entry: Entry, parts: Parts) -> Finding | None:
+        self.ledger.add("marked", parts.kind, parts.id, parts.key)
+        return None
+
+    def _claim(self, entry: Entry, parts: Parts) -> Finding | None:
+        try:
+            id = str(self.inspection.json(entry)["id"])
+            self.ledger.add("marked", "claim", id, f"{parts.word} {entry.modified}")
+        except (Corrupt, KeyError, TypeError) as error:
+            return self.inspection.damaged(
+                entry, error, "the body's digest and the id behind an Idempotency-Key. Removing"
+                " it would let that key make a second experiment",
+            )  # fmt: skip
+        return None
+
+    def _from_copy(self, name: str) -> Mend:
+        def mend() -> str:
+            Precious(self.store).read(name)
+            return REBUILT
+
+        return mend
+
+    def _copy(self, entry: Entry, parts: Parts) -> Finding | None:
+        name = names.experiment_object(parts.id, f"{parts.word}.json")
+        try:
+            self.inspection.json(entry)
+        except Corrupt as error:
+            return self.inspection.damaged(entry, error, f"a copy of {name}", self._copying(name))
+        return None
+
+    def _copying(self, name: str) -> Mend:
+        def mend() -> str:
+            Precious(self.store).copy(name)
+            return REBUILT
+
+        return mend
+
+    # --- segments ---
+
+    def _manifest(self, entry: Entry, parts: Parts) -> Finding | None:
+        try:
+            found = Manifest.model_validate(self.inspection.json(entry))
+            if found.key != parts.key:
+                raise Corrupt(f"it is the manifest of state {found.key}")
+            names.blob(found.checkpoint), names.blob(found.metrics)
+        except (Corrupt, Invalid, ValidationError) as error:
+            self.inspection.lost(entry, DAMAGED, said(error), parts)
+            return None
+        self.ledger.add(
+            "manifest", parts.scope, parts.key, found.parent, found.start, found.end,
+            found.checkpoint, found.metrics,
+        )  # fmt: skip
+        return None
+
+    def _within(self, entry: Entry, parts: Parts) -> Finding | None:
+        try:
+            target = str(self.inspection.json(entry)["segment"])
+            self.ledger.add("pointer", parts.scope, parts.key, target, entry.modified)
+        except (Corrupt, KeyError, TypeError) as error:
+            mend = self.inspection.removal(entry.name)
+            return self.inspection.damaged(
+                entry, error, "a pointer to a segment: made again of plans", mend
+            )
+        return None
+
+    def _collected(self, entry: Entry, parts: Parts) -> Finding | None:
+        try:
+            checkpoint = str(self.inspection.json(entry)["checkpoint"])
+            self.ledger.add("collected", parts.scope, parts.key, checkpoint)
+        except (Corrupt, KeyError, TypeError) as error:
+            mend = self.inspection.removal(entry.name)
+            return self.inspection.damaged(entry, error, "what was collected, and when", mend)
+        return None
+
+    def _attempt(self, entry: Entry, parts: Parts) -> Finding | None:
+        self.ledger.add("attempt", entry.name, parts.scope, parts.key, parts.id)
+        try:
+            self.inspection.json(entry)
+        except Corrupt as error:
+            return self.inspection.damaged(
+                entry, error, "a failed try", self.inspection.removal(entry.name)
+            )
+        return None
+
+    def _measurement(self, entry: Entry, parts: Parts) -> Finding | None:
+        self.ledger.add("measured", parts.scope, parts.key, parts.word)
+        try:
+            found = self.inspection.json(entry)
+            if (found["key"], "values" in found) != (parts.key, True):
+                raise Corrupt(f"it is of state {found['key']}")
+        except (Corrupt, KeyError, TypeError) as error:
+            self.inspection.lost(entry, DAMAGED, said(error), parts)
+        return None
+
+    # --- blobs ---
+
+    def _blob(self, entry: Entry, parts: Parts) -> Finding | None:
+        self.ledger.add("blob", parts.key, entry.bytes, entry.modified)
+        if self.quick or (found := self.inspection.digest(entry, parts.key)) == parts.key:
+            return None
+        named = "select scope, key from manifest where checkpoint = ? or metrics = ?"
+        for scope, key in self.ledger.rows(named, parts.key, parts.key):
+            said = f"{entry.bytes} bytes with the digest {found}"
+            self.inspection.lost(entry, DAMAGED, said, Parts("blob", scope, key=key))
+        return None
+
+    def _other(self, entry: Entry, parts: Parts) -> Finding | None:
+        try:
+            if entry.name.endswith(".json"):
+                self.inspection.json(entry)
+        except Corrupt as error:
+            return self.inspection.damaged(entry, error, "a JSON object")
+        return None
+
+
+def _elsewhere(entry: Entry, parts: Parts) -> None:
+    """Looked at by `dataset_check.py`."""

@@ -1,0 +1,315 @@
+"""A check of the store: what it finds, what it mends, what it asks workers for."""
+
+import json
+import time
+
+import pytest
+from small import body, submit
+
+from api.reconcile import Reconciler
+from shared import check, names
+from shared.errors import NotFound
+from shared.findings import Report
+from shared.measurements import LaterMeasurements
+from shared.precious import Precious
+from shared.repairs import Repairs
+from shared.spec import ExperimentSpec
+
+pytestmark = pytest.mark.services
+
+TINY = {
+    "dataset": {"name": "gratings", "train_samples": 64, "test_samples": 32},
+    "training": {"epochs_after_deficit": 2, "batch_size": 64, "augmentation": {"shift": 2}},
+    "fisher": {"every": 2, "samples": 4, "beside": []},
+    "sweep": {"deficit.end": [0, 2]},
+}
+FINISHED = ("succeeded",)
+
+
+@pytest.fixture(scope="module")
+def kept():
+    """Of an experiment that has succeeded its id and all that is in its store; empty at first."""
+    return {}
+
+
+@pytest.fixture
+def done(lab, kept):
+    """The id of an experiment that has succeeded, trained once; no worker and no loop runs."""
+    store = lab.service.store
+    if not kept:
+        lab.start_worker()
+        kept["id"] = submit(lab, **TINY)
+        assert lab.wait(kept["id"])["state"] == "succeeded"
+        lab.workers.pop().kill()
+        kept["objects"] = {name: store.read(name) for name in store.names("")}
+    lab.reconciler.stop()
+    for name, data in kept["objects"].items():
+        store.write(name, data)
+    return kept["id"]
+
+
+class Checked:
+    def __init__(self, lab, repair=False, quick=False, ask=None):
+        self.asked, report = [], Report(repair)
+        settings = lab.settings.model_copy(update={"check_share": 1})
+        ask = ask or (lambda id, index: self.asked.append((id, index)) or True)
+        store = lab.service.store
+        self.found = list(check.findings(store, settings, report, ask, quick, grace_seconds=-60))
+        self.tally = report.tally
+
+    @property
+    def kinds(self):
+        return [(f.kind, names.parts(f.object).kind, f.action) for f in self.found]
+
+
+def plan_of(lab, id):
+    return lab.service.experiment(id).plan
+
+
+def manifests(lab, id):
+    segments = plan_of(lab, id).segments
+    return [lab.service.records.manifest("", segment.key) for segment in segments]
+
+
+def flip(lab, name, at=-20):
+    store = lab.service.store
+    data = bytearray(store.read(name))
+    data[at] ^= 1
+    store.write(name, bytes(data))
+
+
+def test_a_whole_store_has_no_findings(lab, done):
+    checked = Checked(lab)
+    assert checked.found == []
+    assert checked.tally.objects == len(list(lab.service.store.names("")))
+    assert checked.tally.unsigned == 0
+
+
+def test_every_object_that_loses_a_bit_is_found(lab, done):
+    store = lab.service.store
+    whole = {name: store.read(name) for name in store.names("")}
+    assert {names.parts(name).kind for name in whole} >= {
+        "spec", "plan", "outcome", "manifest", "within", "measurement", "blob", "dataset",
+        "dataset manifest", "dataset file", "index",
+    }  # fmt: skip
+    for name, data in whole.items():
+        if not data:
+            continue  # a marker: there is nothing in it to be lost
+        flip(lab, name, len(data) // 2)
+        found = [(f.object, f.kind) for f in Checked(lab).found]
+        assert (name, "damaged") in found, name
+        store.write(name, data)
+
+
+def test_a_quick_check_reads_no_blobs_and_still_sees_that_one_is_gone(lab, done):
+    first, *_, last = manifests(lab, done)
+    flip(lab, names.blob(first.checkpoint))
+    assert Checked(lab, quick=True).found == []
+    lab.service.store.remove(names.blob(last.metrics))
+    (found,) = Checked(lab, quick=True).found
+    assert (found.kind, found.object) == ("missing", names.blob(last.metrics))
+    assert last.key in found.found
+
+
+@pytest.mark.parametrize("part", ["checkpoint", "metrics", "manifest"])
+@pytest.mark.parametrize("how", ["a bit", "gone"])
+def test_what_a_segment_lost_is_asked_for_by_experiment_and_segment(lab, done, part, how):
+    index, segment = next(enumerate(plan_of(lab, done).segments))
+    manifest = manifests(lab, done)[index]
+    name = names.manifest("", segment.key)
+    if part != "manifest":
+        name = names.blob(getattr(manifest, part))
+    flip(lab, name) if how == "a bit" else lab.service.store.remove(name)
+    told = Checked(lab)
+    assert told.asked == []
+    assert (told.tally.damaged, told.tally.unrepaired) == (1, 1)
+    checked = Checked(lab, repair=True)
+    assert checked.asked == [(done, index)]
+    assert [(f.object, f.action) for f in checked.found] == [(name, "asked")]
+    assert checked.tally.unrepaired == 1, "until a worker has done it"
+
+
+@pytest.mark.parametrize("how", ["a bit", "gone"])
+def test_a_damaged_measurement_is_removed_and_asked_for_again(lab, done, how):
+    plan = plan_of(lab, done)
+    index, segment = next((i, s) for i, s in enumerate(plan.segments) if s.probes)
+    epoch, digest = segment.probes[0]
+    name = names.measurement("", segment.state(epoch), digest)
+    flip(lab, name) if how == "a bit" else lab.service.store.remove(name)
+    checked = Checked(lab, repair=True)
+    assert checked.asked == [(done, index)]
+    assert not lab.service.store.exists(name)
+    assert [f.object for f in checked.found] == [name]
+
+
+def test_what_can_be_made_without_training_is_made(lab, done):
+    store, segments = lab.service.store, plan_of(lab, done).segments
+    digest = plan_of(lab, done).configs[0]["dataset"]["digest"]
+    lost = [
+        names.index_entry(done),
+        names.dataset_use(digest, done),
+        names.within("", segments[0].keys[0]),
+    ]
+    whole = {name: store.read(name) for name in lost}
+    for name in lost:
+        store.remove(name)
+    assert sorted(f.object for f in Checked(lab).found) == sorted(lost)
+    checked = Checked(lab, repair=True)
+    assert [f.action for f in checked.found] == ["rebuilt"] * 3
+    assert checked.tally.unrepaired == 0
+    assert {name: store.read(name) for name in lost} == whole
+    assert Checked(lab).found == []
+
+
+def test_an_accepted_experiment_without_its_marker_gets_it_back(lab):
+    lab.reconciler.stop()
+    id = submit(lab, **TINY, reuse=False)
+    lab.service.store.remove(names.active_marker(id))
+    found = Checked(lab, repair=True)
+    assert (names.active_marker(id), "rebuilt") in [(f.object, f.action) for f in found.found]
+    assert lab.service.store.exists(names.active_marker(id))
+
+
+def test_a_lost_plan_is_made_again_of_the_spec(lab, done):
+    name = names.experiment_object(done, "plan.json")
+    before = plan_of(lab, done)
+    flip(lab, name, 400)
+    (found,) = Checked(lab, repair=True).found
+    assert (found.object, found.action) == (name, "rebuilt")
+    after = lab.service._read_plan(done)
+    assert [after.keys(run) for run in after.runs] == [before.keys(run) for run in before.runs]
+    assert Checked(lab).found == []
+
+
+def test_a_plan_whose_keys_are_not_those_of_its_timeline_is_inconsistent(lab, done):
+    name = names.experiment_object(done, "plan.json")
+    plan = lab.service.store.read_json(name)
+    plan["segments"][0]["stretches"][0]["stimulus"] = [{"name": "blur", "resolution": 3}]
+    lab.service.store.write_json(name, plan)
+    (found,) = Checked(lab, repair=True).found
+    assert (found.kind, found.object, found.action) == ("inconsistent", name, "rebuilt")
+    assert Checked(lab).found == []
+
+
+def test_a_damaged_spec_is_beyond_repair_and_says_so(lab, done):
+    name = names.experiment_object(done, "spec.json")
+    flip(lab, name)
+    checked = Checked(lab, repair=True)
+    (found,) = checked.found
+    assert (found.object, found.action) == (name, "impossible")
+    assert "backup" in found.expected
+    assert checked.tally.unrepaired == 1
+
+
+@pytest.mark.parametrize("what", ["spec", "outcome"])
+def test_what_is_kept_twice_is_mended_from_its_copy_and_the_copy_from_it(lab, done, what):
+    store, name = lab.service.store, names.experiment_object(done, f"{what}.json")
+    Precious(store).copy(name)
+    whole = store.read_json(name)
+    for damaged in (name, names.copy(name)):
+        flip(lab, damaged)
+        (found,) = Checked(lab, repair=True).found
+        assert (found.object, found.action) == (damaged, "rebuilt")
+        assert store.read_json(name) == store.read_json(names.copy(name)) == whole
+
+
+def test_what_points_nowhere_is_removed_and_a_blob_that_nothing_names_is_left(lab, done):
+    store, nobody = lab.service.store, "0" * 24
+    blob = store.write_blob(b"nobody's")
+    orphans = {
+        names.active_marker(done): "removed",
+        names.active_marker(nobody): "removed",
+        names.index_entry(nobody): "removed",
+        names.within("", "a" * 64): "removed",
+        names.measurement_job(done, nobody): "removed",
+        names.blob(blob): "none",
+    }
+    key = plan_of(lab, done).segments[0].key
+    orphans[names.attempt(names.attempts_prefix("", key), f"{done}-{1:020d}")] = "removed"
+    for name in orphans:
+        if names.parts(name).kind != "blob":
+            store.write_json(name, {"segment": "b" * 64})
+    checked = Checked(lab, repair=True)
+    assert {f.object: f.action for f in checked.found} == orphans
+    assert {f.kind for f in checked.found} == {"orphan"}
+    assert checked.tally.unrepaired == 0
+    assert [f.object for f in Checked(lab).found] == [names.blob(blob)]
+
+
+def test_a_claim_without_its_experiment_and_a_spec_by_itself_are_unfinished(lab, done):
+    store, nobody = lab.service.store, "0" * 24
+    spec = store.read_json(names.experiment_object(done, "spec.json"))
+    store.write_json(names.experiment_object(nobody, "spec.json"), spec)
+    store.write_json(names.idempotency("local", "k"), {"body": "x", "id": "1" * 24})
+    assert {f.object: f.kind for f in Checked(lab, repair=True).found} == {
+        names.experiment_object(nobody, "spec.json"): "unfinished",
+        names.idempotency("local", "k"): "unfinished",
+    }
+
+
+def test_a_measurement_job_is_linked_again(lab, done):
+    asked = LaterMeasurements.model_validate({"fisher": {"epochs": [2], "samples": 8}})
+    job, _ = lab.service.jobs.accept(done, asked)
+    link = names.measurement_job(done, job.id)
+    whole = lab.service.store.read(link)
+    lab.service.store.remove(link)
+    assert [(f.object, f.action) for f in Checked(lab, repair=True).found] == [(link, "rebuilt")]
+    assert lab.service.store.read(link) == whole
+
+
+def test_a_damaged_array_of_a_data_set_is_said_and_taken_out_of_the_way(lab, done):
+    digest = plan_of(lab, done).configs[0]["dataset"]["digest"]
+    name = names.dataset_object(digest, "train_images.npy")
+    flip(lab, name)
+    checked = Checked(lab, repair=True)
+    assert [(f.object, f.kind, f.action) for f in checked.found] == [(name, "damaged", "asked")]
+    with pytest.raises(NotFound):
+        lab.service.store.read(name)
+    lab.start_worker()
+    again = submit(lab, **TINY, reuse=False)
+    lab.reconciler.pass_over()
+    while not lab.service.store.exists(name):
+        lab.reconciler.pass_over()
+        assert lab.service.outcome(again) is None
+    lab.service.cancel(again)
+
+
+def test_after_a_repair_every_byte_is_there_again(lab, done):
+    """One checkpoint, the metrics and the manifest of another segment, a measurement; a real
+    worker."""
+    store, segments = lab.service.store, plan_of(lab, done).segments
+    first, *_, last = manifests(lab, done)
+    probed = next(s for s in segments if s.probes)
+    epoch, digest = probed.probes[-1]
+    measured = names.measurement("", probed.state(epoch), digest)
+    blobs = [names.blob(first.checkpoint), names.blob(last.metrics)]
+    whole = {name: store.read(name) for name in blobs}
+    manifest, values = names.manifest("", last.key), store.read_json(measured)["values"]
+    store.remove(blobs[0])
+    for name in (blobs[1], manifest, measured):
+        flip(lab, name)
+    repairs = Repairs(store)
+    checked = Checked(lab, repair=True, ask=repairs.ask)
+    assert {f.object for f in checked.found} >= {blobs[0], manifest, measured}
+    lab.reconciler = Reconciler(lab.service)
+    lab.reconciler.start()
+    lab.start_worker()
+    deadline = time.monotonic() + 120
+    while list(repairs.wanted()):
+        assert time.monotonic() < deadline, "\n".join(lab.lines[-20:])
+        time.sleep(0.2)
+    assert {name: store.read(name) for name in blobs} == whole
+    assert store.read_json(manifest)["checkpoint"] == last.checkpoint
+    assert store.read_json(measured)["values"] == values
+    assert Checked(lab).found == []
+
+
+def test_an_experiment_under_way_has_no_findings(lab):
+    ExperimentSpec.model_validate(body())
+    lab.start_worker()
+    id = submit(lab, **TINY)
+    seen = 0
+    while lab.service.status(id)["state"] not in FINISHED:
+        assert json.dumps([f.shown() for f in Checked(lab).found if f.kind != "orphan"]) == "[]"
+        seen += 1
+    assert seen > 1
