@@ -6,10 +6,11 @@ STAMP := .venv/.installed
 BENCH_STAMP := .venv/.bench-installed
 AUDIT := .venv/audit
 
+MINUTES ?= 30
 SCALE ?= mini
 OUT ?= figures-output
 
-.PHONY: env demo figures up test check format audit bench-fisher bench-fisher-late
+.PHONY: env demo figures up test check format audit bench-fisher bench-fisher-late faults
 
 env: $(STAMP)
 
@@ -25,6 +26,10 @@ up: env  ## local mode, until Ctrl-C: http://127.0.0.1:8000
 
 test: check  ## everything that CI runs
 	$(BIN)/python -m pytest
+
+# MINUTES=30, ARGS='--seed 7', ARGS='--seed 7 --only "Redis away"'
+faults: env  ## every fault that is thought of, drawn and counted: nothing lost, nothing wrong
+	$(BIN)/python -m tests.faults.run --minutes '$(MINUTES)' $(ARGS)
 
 check: env
 	$(BIN)/ruff format --check .
