@@ -35,6 +35,10 @@ class References:
                 sweep.submit()
             self.short = {seed: _seen(sweep) for seed, sweep in sweeps.items()}
 
+    def begin_again(self) -> None:
+        """Where nothing of any seed is trained yet."""
+        self._given = 0
+
     def of(self, sweep: Sweep) -> Seen:
         return self.long if sweep.seed == LONG_SEED else self.short[sweep.seed]
 

@@ -25,7 +25,7 @@ from tests.faults.site import PRODUCTION, Site
 from tests.faults.table import Table
 
 OUTAGE_SECONDS, PRODUCTION_OUTAGE_SECONDS = 8.0, 60.0
-REFERENCE_SEEDS = 16
+REFERENCE_SEEDS = 8
 LEAST_KINDS = 12
 LAST_SECONDS = 90  # for looking again at all
 
