@@ -53,6 +53,8 @@ class Play:
         self.ended += round.sweeps
         word = "ok" if not complaints else "FAILED"
         self.say(f"  {word:<7} {seconds:5.1f} s  {round.injected:>3}  {name} {suffix}")
+        for takeover in round.takeovers:
+            self.say(f"          taken over after {takeover:.1f} s (lease {self.site.lease:g} s)")
         if complaints:
             self._explain(name, complaints, self.site.lines[first_line:][-LINES_KEPT:])
         return complaints

@@ -39,6 +39,8 @@ class Round:
     injected: int = 0
     sweeps: list[Sweep] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+    takeovers: list[float] = field(default_factory=list)
+    """Seconds from a worker's death until another began its segment."""
 
     # --- work ---
 
@@ -101,7 +103,10 @@ class Round:
     def check_takeover(self, dead: Call) -> None:
         """Of the segment that its worker had begun, once all has ended."""
         seconds = self.seconds_to_takeover(dead)
-        if seconds is not None and seconds > self.site.lease + NOTICED_SECONDS:
+        if seconds is None:
+            return
+        self.takeovers.append(seconds)
+        if seconds > self.site.lease + NOTICED_SECONDS:
             self.complaints.append(f"late: taken over after {seconds:.1f} s")
 
     def seconds_to_takeover(self, dead: Call) -> float | None:
