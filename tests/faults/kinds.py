@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tests.faults import answers, clocks, deaths, disks, outages
+from tests.faults import answers, clocks, damage, deaths, disks, outages
 from tests.faults.round import Round
 
 KINDS: dict[str, Callable[[Round], None]] = {
@@ -33,6 +33,7 @@ KINDS: dict[str, Callable[[Round], None]] = {
     "answer lost": answers.lost_answers,
     "error after writing": answers.errors_after_writing,
     "single error": answers.single_errors,
+    "bit flipped in the store": damage.at_rest,
     "clock an hour ahead": clocks.hour_ahead,
     "clock an hour behind": clocks.hour_behind,
 }
