@@ -111,7 +111,8 @@ class Round:
 
     def seconds_to_takeover(self, dead: Call) -> float | None:
         """None where it had begun nothing that it had not finished."""
-        begun = [c for c in self.site.store.calls if "/attempts/" in c.name and c.is_write]
+        calls = list(self.site.store.calls)  # it grows meanwhile
+        begun = [c for c in calls if "/attempts/" in c.name and c.is_write]
         ours = [c for c in begun if c.pid == dead.pid and c.at <= dead.at]
         if not ours or (ours[-1].method == "DELETE" and ours[-1] is not dead):
             return None
