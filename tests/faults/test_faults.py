@@ -23,9 +23,9 @@ OUTAGE_SECONDS = 3.0
 SEED = 5
 SHORT = (
     "worker child killed", "worker parent killed", "API killed", "Redis killed", "store killed",
-    "Redis emptied", "Redis away", "Redis silent", "store away", "store answers 500",
-    "messages delivered ten times", "bit flipped in an answer", "bit flipped in a record",
-    "bit flipped in the store", "answer cut off", "upload cut off", "answer lost", "error after writing",
+    "Redis emptied", "Redis away", "store answers 500", "messages delivered ten times",
+    "bit flipped in an answer", "bit flipped in a record", "bit flipped in the store",
+    "answer cut off", "upload cut off", "answer lost", "error after writing",
 )  # fmt: skip
 """Those that cost little."""
 WRITES = (
