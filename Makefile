@@ -11,11 +11,7 @@ MINUTES ?= 30
 SCALE ?= mini
 OUT ?= figures-output
 
-<<<<<<< HEAD
-.PHONY: env demo figures up test check format fuzz audit bench-fisher bench-fisher-late bench-load
-=======
-.PHONY: env demo figures up test check format audit bench-fisher bench-fisher-late faults
->>>>>>> 2c9d1c948abcaa6b039440c5be91acca249e824a
+.PHONY: env demo figures up test check format faults fuzz audit bench-fisher bench-fisher-late bench-load
 
 env: $(STAMP)
 
@@ -32,16 +28,14 @@ up: env  ## local mode, until Ctrl-C: http://127.0.0.1:8000
 test: check  ## everything that CI runs
 	$(BIN)/python -m pytest
 
-<<<<<<< HEAD
 # CASES=10000, SEED=1 (another one each time without it): five to ten minutes
 fuzz: env  ## schemathesis against the real service, every kind of token
 	HUBEL_FUZZ_CASES=$(or $(CASES),10000) $(if $(SEED),HUBEL_FUZZ_SEED=$(SEED)) \
 	  $(BIN)/python -m pytest tests/integration/test_fuzz.py -s
-=======
+
 # MINUTES=30, ARGS='--seed 7', ARGS='--seed 7 --only "Redis away"'
 faults: env  ## every fault that is thought of, drawn and counted: nothing lost, nothing wrong
 	$(BIN)/python -m tests.faults.run --minutes '$(MINUTES)' $(ARGS)
->>>>>>> 2c9d1c948abcaa6b039440c5be91acca249e824a
 
 check: env
 	$(BIN)/ruff format --check .

@@ -201,7 +201,7 @@ class Crew:
             error = self._unfit()
 
     def _unfit(self) -> Exception | None:
-        """What keeps this worker from work: a store that refuses or does not answer, a full disk."""
+        """What keeps this worker from work: a store that refuses or is away, a full disk."""
         try:
             self.store.exists(names.probe("fit"))
             with NamedTemporaryFile(dir=self.settings.scratch_dir) as file:
