@@ -50,6 +50,10 @@ def _and(schema: Schema, **fields: Schema) -> Schema:
 ANYTHING: Schema = {"type": "object"}
 LINKS = mapping(TEXT)
 FAILURE = _and(record(reason=TEXT), run=maybe(COUNT))
+ATTEMPT = record(
+    started=TIME, worker=TEXT,
+    **dict.fromkeys(("ended", "kind", "error", "message", "log"), maybe(TEXT)),
+)  # fmt: skip
 EPOCHS = record(alone=COUNT, shared=COUNT, stored=COUNT, new=COUNT, replayed=COUNT)
 PLAN = record(runs=COUNT, segments=COUNT, epochs=EPOCHS, device_seconds=NUMBER)
 PROGRESS = record(
@@ -126,6 +130,10 @@ ANSWERS: dict[str, dict[str, Schema]] = {
         "202": _and(STATUS, asked=ANYTHING),
     },
     "list_measurements": {"200": _page("measurements", _and(JOB, links=LINKS))},
+    "experiment_failures": {
+        "200": record(failures=array(_and(FAILURE, attempts=array(ATTEMPT)))),
+    },
+    "retry_experiment": {"202": STATUS},
     "experiment_runs": {"200": _page("runs", RUN)},
     "experiment_metrics": {"200": array(METRIC)},
     "experiment_fisher": {"200": array(TRACE)},

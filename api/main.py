@@ -27,6 +27,7 @@ from api.routers import (
     datasets,
     events,
     experiments,
+    failures,
     fisher,
     health,
     measurements,
@@ -83,8 +84,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.gate = Gate(settings, Tokens(store), live)
     known = Depends(known_parameters)
     parts = (
-        experiments, events, measurements, results, fisher, analysis, checkpoints, datasets,
-        catalog, tokens, upkeep,
+        experiments, events, failures, measurements, results, fisher, analysis, checkpoints,
+        datasets, catalog, tokens, upkeep,
     )  # fmt: skip
     for module in parts:
         app.include_router(module.router, dependencies=[READ, known], responses=errors.refusals())

@@ -131,6 +131,7 @@ _FOLLOW = {
         "retry_experiment",
         "experiment_analysis",
         "experiment_events",
+        "experiment_failures",
     )
 } | {
     "experiment_figure": {

@@ -32,7 +32,7 @@ State = Literal["preparing", "queued", "running", "succeeded", "failed", "cancel
 POLL_SECONDS = 2
 PARTS = (
     "spec", "runs", "metrics", "fisher", "second_order", "summary", "analysis", "checkpoints",
-    "measurements", "events", "cancel", "retry",
+    "measurements", "events", "failures", "cancel", "retry",
 )  # fmt: skip
 
 

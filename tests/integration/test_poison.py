@@ -45,7 +45,7 @@ def history(lab, id):
 
 
 @pytest.mark.parametrize("seed", EXPECTED)
-def test_poison_fails_alone_and_the_next_experiment_starts_within_a_minute(poisoned, seed):
+def test_poison_fails_alone_and_the_next_experiment_starts_within_a_minute(poisoned, http, seed):
     bad = submit(poisoned, **ONE, seeds=[seed, 0])
     next_one = submit(poisoned, **ONE, seeds=[1])
     assert poisoned.wait(bad)["state"] == "failed"
@@ -58,6 +58,9 @@ def test_poison_fails_alone_and_the_next_experiment_starts_within_a_minute(poiso
     tries = history(poisoned, bad).attempts
     assert all(SAID[seed] in attempt.failure.log for attempt in tries)
     assert tries[1].started - tries[0].ended >= 0.2
+    (told,) = http.get(f"/v1/experiments/{bad}/failures").json()["failures"]
+    assert [(a["kind"], a["error"]) for a in told["attempts"]] == [(kind, error)] * 2
+    assert SAID[seed] in told["attempts"][1]["log"]
     began = time.monotonic()
     assert poisoned.wait(next_one)["state"] == "succeeded"
     assert time.monotonic() - began < 60
