@@ -42,6 +42,7 @@ class Survey:
             "plan": self._plan,
             "outcome": self._outcome,
             "copy": self._copy,
+            "token": self._token,
             "link": self._link,
             "index": self._marked,
             "active": self._marked,
@@ -146,6 +147,17 @@ class Survey:
             )  # fmt: skip
         return None
 
+    def _token(self, entry: Entry, parts: Parts) -> Finding | None:
+        """A token, its end, or what it was charged with."""
+        try:
+            self.inspection.json(entry)
+        except Corrupt as error:
+            return self.inspection.damaged(
+                entry, error, "part of a token: only its copy says it, too. Else revoke it",
+                self._from_copy(entry.name),
+            )  # fmt: skip
+        return None
+
     def _from_copy(self, name: str) -> Mend:
         def mend() -> str:
             Precious(self.store).read(name)
@@ -154,7 +166,7 @@ class Survey:
         return mend
 
     def _copy(self, entry: Entry, parts: Parts) -> Finding | None:
-        name = names.experiment_object(parts.id, f"{parts.word}.json")
+        name = parts.word
         try:
             self.inspection.json(entry)
         except Corrupt as error:

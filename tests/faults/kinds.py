@@ -46,4 +46,10 @@ AT_PRODUCTION_VALUES = (
     "worker child killed", "worker parent killed", "API killed", "Redis killed", "store killed",
     "Redis emptied", "Redis away", "Redis silent", "store away", "worker paused beyond its lease",
 )  # fmt: skip
+SEVERAL_A_ROUND = (
+    "bit flipped in an answer", "bit flipped in a blob", "bit flipped in a record",
+    "answer cut off", "upload cut off", "answer lost", "error after writing", "single error",
+    "messages delivered ten times",
+)  # fmt: skip
+"""Kinds of which one sweep meets many."""
 BOUNDARY = "killed at a write"

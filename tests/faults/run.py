@@ -17,7 +17,13 @@ from functools import partial
 from pathlib import Path
 
 from tests.faults import deaths, disks
-from tests.faults.kinds import AT_PRODUCTION_VALUES, BOUNDARY, KINDS, ON_SMALL_DISKS
+from tests.faults.kinds import (
+    AT_PRODUCTION_VALUES,
+    BOUNDARY,
+    KINDS,
+    ON_SMALL_DISKS,
+    SEVERAL_A_ROUND,
+)
 from tests.faults.play import Play
 from tests.faults.reference import References
 from tests.faults.round import Round
@@ -65,7 +71,7 @@ class Run:
             if self._is_wanted(BOUNDARY):
                 self._at_every_write(play)
             while not self.only and time.monotonic() < self.deadline - LAST_SECONDS:
-                name = self.random.choice(sorted(KINDS))
+                name = self.random.choice([*sorted(KINDS), *2 * SEVERAL_A_ROUND])
                 play(name, KINDS[name])
             site.restart()
             play.look_again()
