@@ -116,13 +116,29 @@ SUMMARY = record(
 CHECKPOINT = record(key=DIGEST, epoch=COUNT, sha256=DIGEST)
 JOB = record(id=ID, state=among(*STATES), created=TIME, asked=ANYTHING)
 
+TOKEN = record(
+    id=TEXT,
+    name=TEXT,
+    scopes=array(TEXT),
+    state=TEXT,
+    created=TIME,
+    expires=maybe(TIME),
+    revoked=maybe(TIME),
+    requests_per_minute=maybe(COUNT),
+    device_seconds=record(allowed=maybe(NUMBER), used=maybe(NUMBER)),
+)
+
 ANSWERS: dict[str, dict[str, Schema]] = {
     "submit_experiment": {
         "200": record(plan=PLAN, certain=TRUTH, spec=SHOWN_SPEC),
         "202": _and(STATUS, spec=SHOWN_SPEC),
     },
     "list_experiments": {"200": _page("experiments", STATUS)},
-    "experiment_status": {"200": STATUS},
+    "experiment_status": {"200": _and(STATUS, retried_by=array(ID))},
+    "retry_experiment": {"202": _and(STATUS, spec=SHOWN_SPEC)},
+    "list_tokens": {"200": _page("tokens", TOKEN)},
+    "create_token": {"201": _and(TOKEN, token=TEXT)},
+    "show_token": {"200": TOKEN},
     "experiment_spec": {"200": SHOWN_SPEC},
     "cancel_experiment": {"200": STATUS},
     "measure_experiment": {
@@ -133,7 +149,6 @@ ANSWERS: dict[str, dict[str, Schema]] = {
     "experiment_failures": {
         "200": record(failures=array(_and(FAILURE, attempts=array(ATTEMPT)))),
     },
-    "retry_experiment": {"202": STATUS},
     "experiment_runs": {"200": _page("runs", RUN)},
     "experiment_metrics": {"200": array(METRIC)},
     "experiment_fisher": {"200": array(TRACE)},

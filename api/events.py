@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from shared.errors import HubelError
+from shared.errors import HubelError, TooMany
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +31,6 @@ MAX_LISTENERS = 5000
 ENDED = ("succeeded", "failed", "cancelled")
 
 
-class TooMany(HubelError):
-    status, code, title, retry_after = 429, "too-many-streams", "Too many streams", 30
-
-
 class Events:
     """All streams of one process. Everything but `look` runs in the event loop's thread."""
 
@@ -49,9 +45,11 @@ class Events:
 
     def check_room(self) -> None:
         if self._listeners >= MAX_LISTENERS:
-            raise TooMany(
+            error = TooMany(
                 f"{self._listeners} streams are open, {MAX_LISTENERS} are allowed: poll the status"
             )
+            error.retry_after = 30
+            raise error
 
     async def stream(self, id: str, last_event_id: int) -> AsyncIterator[bytes]:
         """What changes after the event `last_event_id`; the last event is `end`."""

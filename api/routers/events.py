@@ -7,7 +7,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from api import answers, events
-from api.dependencies import ExperimentId, ServiceIn
+from api.dependencies import ExperimentId, Json, ServiceIn
 from api.errors import responses
 from api.routers.experiments import shown
 
@@ -53,6 +53,11 @@ def _hub(request: Request, service: ServiceIn) -> events.Events:
     """One a process, made when somebody first listens."""
     state = request.app.state
     if not hasattr(state, "events"):
-        state.events = events.Events(lambda id: shown(service.statuses.of(id)))
+        state.events = events.Events(lambda id: _status(id, service))
     found: events.Events = state.events
     return found
+
+
+def _status(id: str, service: ServiceIn) -> Json:
+    """As GET of the experiment gives it."""
+    return shown(service.statuses.of(id)) | {"retried_by": service.retries.of(id)}
