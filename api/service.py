@@ -290,9 +290,10 @@ class Service:
         return tracker.run_states(ended, set(tracker.running(self.live)))
 
     def done_segments(self, id: str) -> set[int]:
-        return set(self._followed(id, self.outcome(id)).done)
+        ended = self.outcome(id)
+        return set(self._followed(id, ended["state"] if ended else None).done)
 
-    def _followed(self, id: str, ended: Any) -> Tracker:
+    def _followed(self, id: str, ended: str | None) -> Tracker:
         """The tracker, up to date to a second; with nothing left out once there is an outcome."""
         tracker = self.tracker(id)
         if ended is None:

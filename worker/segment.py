@@ -84,6 +84,7 @@ def execute(bench: Bench, plan: Plan, segment: Segment) -> bool:
 
 def mend(bench: Bench, plan: Plan, segment: Segment) -> bool:
     """Verify all that is stored of a segment, and compute again what is damaged or gone."""
+    bench.records.forget()  # this process may have read it while it was whole
     whole = segment.model_copy(update={"probes": plan.probed(segment)})
     if bench.records.manifest(segment.scope, segment.key) is not None:
         _Work(bench, plan, whole).verify()
