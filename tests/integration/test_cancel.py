@@ -144,7 +144,9 @@ def test_of_success_and_cancel_at_once_one_is_the_end(lab):
         else:
             assert end["state"] == "cancelled"
         loop.look_at(id)
-        assert {s.status(id)["state"] for s in (lab.service, replica(lab))} == {end["state"]}
+        assert replica(lab).status(id)["state"] == end["state"]
+        # Elsewhere it shows within a second.
+        assert lab.wait(id, seconds=1.5)["state"] == end["state"]
         assert replica(lab).outcome(id) == end
     assert seen <= {"succeeded", "cancelled"}
     assert list(lab.service.store.names(names.ACTIVE)) == []

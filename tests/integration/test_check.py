@@ -11,6 +11,7 @@ from shared import check, names
 from shared.errors import NotFound
 from shared.findings import Report
 from shared.measurements import LaterMeasurements
+from shared.plan import Plan
 from shared.precious import Precious
 from shared.repairs import Repairs
 from shared.spec import ExperimentSpec
@@ -176,7 +177,7 @@ def test_a_lost_plan_is_made_again_of_the_spec(lab, done):
     flip(lab, name, 400)
     (found,) = Checked(lab, repair=True).found
     assert (found.object, found.action) == (name, "rebuilt")
-    after = lab.service._read_plan(done)
+    after = Plan.model_validate(lab.service.store.read_json(name))
     assert [after.keys(run) for run in after.runs] == [before.keys(run) for run in before.runs]
     assert Checked(lab).found == []
 
@@ -191,14 +192,14 @@ def test_a_plan_whose_keys_are_not_those_of_its_timeline_is_inconsistent(lab, do
     assert Checked(lab).found == []
 
 
-def test_a_damaged_spec_is_beyond_repair_and_says_so(lab, done):
+def test_a_spec_that_is_damaged_twice_is_beyond_repair_and_says_so(lab, done):
     name = names.experiment_object(done, "spec.json")
     flip(lab, name)
+    flip(lab, names.copy(name))
     checked = Checked(lab, repair=True)
-    (found,) = checked.found
-    assert (found.object, found.action) == (name, "impossible")
-    assert "backup" in found.expected
-    assert checked.tally.unrepaired == 1
+    assert {(f.object, f.action) for f in checked.found} >= {(name, "impossible")}
+    assert "backup" in next(f for f in checked.found if f.object == name).expected
+    assert checked.tally.unrepaired == len(checked.found)
 
 
 @pytest.mark.parametrize("what", ["spec", "outcome"])
