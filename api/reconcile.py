@@ -157,17 +157,23 @@ class Reconciler:
 
     def _mend(self) -> None:
         """Have somebody compute again what was found damaged."""
-        repairs, settings = Repairs(self.store), self.service.settings
+        repairs = Repairs(self.store)
         for id, index in repairs.wanted():
-            segment = self.service.tracker(id).plan.segments[index]
-            if not self.live.idle([work := repair_work(segment)]):
-                continue
-            history = Attempts.of_repair(self.store, id, index).history()
-            if history.exhausted(settings) and self._is_over(work, history):
-                log.error("segment %d of experiment %s cannot be mended", index, id)
-                repairs.give_up(id, index, history.shown())
-            elif history.pause(settings) <= 0 and self.live.mark_queued(work):
-                self.service.sender.repair(id, index)
+            try:
+                self._see_to(repairs, id, index)
+            except HubelError as error:
+                log.warning("segment %d of experiment %s waits: %s", index, id, error.detail)
+
+    def _see_to(self, repairs: Repairs, id: str, index: int) -> None:
+        segment, settings = self.service.tracker(id).plan.segments[index], self.service.settings
+        if not self.live.idle([work := repair_work(segment)]):
+            return
+        history = Attempts.of_repair(self.store, id, index).history()
+        if history.exhausted(settings) and self._is_over(work, history):
+            log.error("segment %d of experiment %s cannot be mended", index, id)
+            repairs.give_up(id, index, history.shown())
+        elif history.pause(settings) <= 0 and self.live.mark_queued(work):
+            self.service.sender.repair(id, index)
 
     def _is_over(self, work: str, history: History) -> bool:
         """Whether the last attempt has ended: it says so, or nobody holds the work for half a lease

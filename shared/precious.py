@@ -17,10 +17,12 @@ class Precious:
     store: Storage
 
     def create(self, name: str, value: dict[str, Any]) -> bool:
-        """Once; False where it exists. Only whoever makes it copies it."""
+        """Once; False where it exists: whoever made that may have died before copying it."""
         made = self.store.create_json(name, value)
         if made:
             self.store.write_json(names.copy(name), value)
+        else:
+            self.copy(name)
         return made
 
     def read(self, name: str) -> dict[str, Any]:
@@ -40,8 +42,8 @@ class Precious:
         return found
 
     def copy(self, name: str) -> bool:
-        """Whether its copy was missing or damaged: whoever made it died in between."""
-        value = self.store.read_json(name)
+        """Make its copy where that is missing or damaged: whether it was."""
+        value = self.read(name)
         try:
             whole = bool(self.store.read_json(names.copy(name)) == value)
         except (NotFound, Corrupt):

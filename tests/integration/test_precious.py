@@ -32,6 +32,12 @@ def test_it_is_made_once_and_its_copy_stays_as_the_first_made_it(precious, stora
     assert precious.read(NAME) == storage.read_json(names.copy(NAME)) == {"state": "succeeded"}
 
 
+def test_whoever_comes_second_makes_the_copy_that_the_first_could_not(storage):
+    storage.create_json(NAME, {"state": "succeeded"})
+    assert not Precious(storage).create(NAME, {"state": "cancelled"})
+    assert storage.read_json(names.copy(NAME)) == {"state": "succeeded"}
+
+
 def test_a_lost_copy_is_made_again_and_a_whole_one_is_left(precious, storage):
     assert not precious.copy(NAME)
     for lose in (spoil, lambda store, name: store.remove(name)):
