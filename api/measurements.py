@@ -14,7 +14,8 @@ from shared.precious import Precious
 from shared.tokens import LOCAL, Principal
 
 if TYPE_CHECKING:
-    from api.service import Experiment, Service
+    from api.experiment import Experiment
+    from api.service import Service
 
 Name = tuple[str, str, str]
 """(scope, state key, probe digest) of a measurement"""

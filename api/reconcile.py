@@ -9,7 +9,8 @@ import time
 from typing import Any
 
 from api import outcome
-from api.service import Experiment, Service
+from api.experiment import Experiment
+from api.service import Service
 from api.tracker import Tracker
 from api.watch import Watch
 from shared import names, planning

@@ -12,7 +12,8 @@ from shared.plan import Plan
 from shared.tokens import LOCAL, Principal
 
 if TYPE_CHECKING:
-    from api.service import Experiment, Service
+    from api.experiment import Experiment
+    from api.service import Service
 
 
 class Retries:

@@ -1,7 +1,6 @@
 """What the service does with experiments, without HTTP: accept, plan, look up, cancel, list."""
 
 import contextlib
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from api import outcome, status
 from api.cache import Cache
 from api.damage import Damage
+from api.experiment import Accepted, Experiment
 from api.in_flight import InFlight, refused
 from api.index import Index
 from api.measurements import Jobs
@@ -43,36 +43,6 @@ ACCEPTED_BYTES, TRACKED_BYTES = 128 << 20, 256 << 20
 
 LOOKED_AT = 500
 """Experiments that one page of a filtered list looks at, at most."""
-
-
-@dataclass(frozen=True)
-class Accepted:
-    """What was asked for and will not change."""
-
-    spec: ExperimentSpec
-    """Of a measurement job: what it measures was made of, under the job's name."""
-    shown: dict[str, Any]
-    """With every default as it was when this was accepted."""
-    measures: str | None = None
-    """The experiment that a measurement job measures."""
-    submitted_by: dict[str, str] | None = None
-    """Id and name of who did; None: before that was noted."""
-    retries: str | None = None
-    """The experiment that this one tries again."""
-
-
-@dataclass(frozen=True)
-class Experiment:
-    id: str
-    created: str
-    accepted: Accepted
-    plan: Plan | None
-    """None while a data set is being prepared."""
-    outcome: dict[str, Any] | None
-
-    @property
-    def spec(self) -> ExperimentSpec:
-        return self.accepted.spec
 
 
 class Service:

@@ -3,7 +3,6 @@
 Every outage becomes `StoreUnavailable` within seconds. Names of objects come from `names.py`.
 """
 
-import errno
 import hashlib
 import io
 import logging
@@ -17,57 +16,28 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
-from xml.etree.ElementTree import ParseError
 
 import urllib3
 from minio import Minio
-from minio.error import InvalidResponseError, S3Error, ServerError
-from urllib3.exceptions import HTTPError, MaxRetryError, ProtocolError, ReadTimeoutError
+from minio.error import S3Error
 
 from shared import names as named
 from shared import sealed
 from shared.errors import Corrupt, NotFound, StoreUnavailable, StoreUnsuitable
 from shared.settings import Settings
+from shared.store_failures import CutOff, Retry, translated
 
 CONNECT_SECONDS = 2.0
 READ_SECONDS = 15.0
 READS = 3
 """What arrives cut off or damaged is asked for again: it may have happened on the way."""
 PART_BYTES = 16 << 20
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EROFS}
-_MISSING = {"NoSuchKey", "NoSuchObject", "ResourceNotFound"}
-_REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed"}
 
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
-
-# It warns of every retry with the whole address; of a presigned one, that is a credential.
-logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-
-
-class _CutOff(StoreUnavailable):
-    """An answer came, and not all of it."""
-
-
-class _Retry(urllib3.Retry):
-    """A connection that broke is tried again; a server that hangs has used up its time."""
-
-    def increment(
-        self,
-        method: str | None = None,
-        url: str | None = None,
-        response: urllib3.BaseHTTPResponse | None = None,
-        error: Exception | None = None,
-        _pool: urllib3.connectionpool.ConnectionPool | None = None,
-        _stacktrace: TracebackType | None = None,
-    ) -> Self:
-        if isinstance(error, ReadTimeoutError):
-            raise error
-        return super().increment(method, url, response, error, _pool, _stacktrace)
 
 
 @dataclass(frozen=True)
@@ -88,7 +58,7 @@ class Storage:
         self._http = urllib3.PoolManager(
             maxsize=32,
             timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=read_seconds),
-            retries=_Retry(total=2, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
+            retries=Retry(total=2, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
         )
         self._client = _client(settings, settings.s3_endpoint, settings.s3_secure, self._http)
         self._public = self._client
@@ -123,11 +93,11 @@ class Storage:
         return True
 
     def size(self, name: str) -> int:
-        with _translated(name):
+        with translated(name):
             return int(self._client.stat_object(self._bucket, named.checked(name)).size or 0)
 
     def write(self, name: str, data: bytes, content_type: str = "application/octet-stream") -> None:
-        with _translated(name):
+        with translated(name):
             self._client.put_object(
                 self._bucket, named.checked(name), io.BytesIO(data), len(data), content_type
             )
@@ -143,7 +113,7 @@ class Storage:
         An attempt whose answer was lost may have written: where the request was sent more than
         once, an object that equals `data` counts as ours.
         """
-        with _translated(name):
+        with translated(name):
             response = self._http.request(
                 "PUT",
                 self._client.get_presigned_url(
@@ -170,14 +140,14 @@ class Storage:
         return self.create(name, sealed.dump(value), "application/json")
 
     def remove(self, name: str) -> None:
-        with _translated(name):
+        with translated(name):
             self._client.remove_object(self._bucket, named.checked(name))
 
     def names(
         self, prefix: str, after: str | None = None, limit: int | None = None
     ) -> Iterator[str]:
         """Names below `prefix` (which ends in "/"), in order, those after `after`."""
-        with _translated(prefix):
+        with translated(prefix):
             # list_objects always asks for 1,000, of which reading the XML takes 50 ms of Python.
             most = None if limit is None else min(limit, 1000)
             found = self._client._list_objects(
@@ -188,21 +158,21 @@ class Storage:
 
     def entries(self, prefix: str, after: str | None = None) -> Iterator[Entry]:
         """As `names`, with what a listing knows of each object."""
-        with _translated(prefix):
+        with translated(prefix):
             for found in self._client.list_objects(
                 self._bucket, prefix=prefix, recursive=True, start_after=after
             ):
                 yield Entry(found.object_name, found.size or 0, _seconds(found.last_modified))
 
     def entry(self, name: str) -> Entry:
-        with _translated(name):
+        with translated(name):
             found = self._client.stat_object(self._bucket, named.checked(name))
             return Entry(name, int(found.size or 0), _seconds(found.last_modified))
 
     # --- files, for what should not be held in memory ---
 
     def write_file(self, name: str, path: Path) -> None:
-        with _translated(name):
+        with translated(name):
             self._client.fput_object(
                 self._bucket, named.checked(name), str(path), part_size=PART_BYTES
             )
@@ -248,7 +218,7 @@ class Storage:
     def link(self, name: str, seconds: int, filename: str | None = None) -> str:
         """A link that needs no credentials until it expires."""
         disposition = f'attachment; filename="{filename}"'
-        with _translated(name):
+        with translated(name):
             return str(
                 self._public.get_presigned_url(
                     "GET",
@@ -263,7 +233,7 @@ class Storage:
         for left in reversed(range(READS)):
             try:
                 return opened(self._whole(name))
-            except (Corrupt, _CutOff) as error:
+            except (Corrupt, CutOff) as error:
                 if left == 0:
                     raise
                 log.warning("read again: %s", error)
@@ -275,7 +245,7 @@ class Storage:
 
     @contextmanager
     def _stream(self, name: str) -> Iterator[urllib3.BaseHTTPResponse]:
-        with _translated(name):
+        with translated(name):
             response = self._client.get_object(self._bucket, named.checked(name))
             try:
                 yield response
@@ -284,7 +254,7 @@ class Storage:
                 response.release_conn()
 
     def _make_bucket(self) -> None:
-        with _translated(self._bucket):
+        with translated(self._bucket):
             if self._client.bucket_exists(self._bucket):
                 return
             try:
@@ -317,36 +287,6 @@ def _client(settings: Settings, endpoint: str, secure: bool, http: urllib3.PoolM
         region=settings.s3_region,
         http_client=http,
     )
-
-
-@contextmanager
-def _translated(name: str) -> Iterator[None]:
-    try:
-        yield
-    except S3Error as error:
-        if error.code in _MISSING:
-            raise NotFound(f"There is no object {name!r}") from error
-        if error.code in _REFUSED:
-            raise StoreUnsuitable(
-                f"The object store refuses our credentials ({error.code}) for {name!r}: "
-                "look at HUBEL_S3_ACCESS_KEY, HUBEL_S3_SECRET_KEY and the clocks"
-            ) from error
-        raise StoreUnavailable(f"{error.code} for {name!r}: {error.message}") from error
-    except (ParseError, ProtocolError, ValueError, KeyError, AttributeError) as error:
-        # What the SDK raises when it reads an answer of which a bit has changed.
-        raise _CutOff(f"The answer for {name!r} is damaged: {error}") from error
-    except MaxRetryError as error:
-        # Its own words hold the whole address: of a presigned one, the signature too.
-        raise StoreUnavailable(f"No answer for {name!r}: {error.reason}") from error.reason
-    except (HTTPError, InvalidResponseError, ServerError, OSError) as error:
-        if is_no_room(error):  # on our own disk
-            raise
-        raise StoreUnavailable(f"No answer for {name!r}: {error}") from error
-
-
-def is_no_room(error: BaseException) -> bool:
-    """Whether this machine's own disk or table of files is full."""
-    return isinstance(error, OSError) and error.errno in _NO_ROOM
 
 
 def _opened(name: str, data: bytes) -> Any:

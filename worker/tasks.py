@@ -28,7 +28,8 @@ from shared.records import Records
 from shared.repairs import Repairs
 from shared.schedule import check_version
 from shared.settings import Settings
-from shared.storage import Storage, is_no_room
+from shared.storage import Storage
+from shared.store_failures import is_no_room
 from shared.work import preparation_work, repair_work, work_name
 from worker.heartbeat import Heartbeat
 from worker.last_words import LastWords, supervisor_name
@@ -226,7 +227,8 @@ class Crew:
         how: Callable[..., bool] | None = None,
     ) -> bool:
         from worker import datasets_cache, device
-        from worker.segment import Bench, execute
+        from worker.bench import Bench
+        from worker.segment import execute
 
         check_version(plan.configs[segment.config])
         place = device.choose(self.settings)

@@ -20,7 +20,8 @@ from api.dependencies import (
     Tags,
 )
 from api.errors import responses
-from api.service import Experiment, Service
+from api.experiment import Experiment
+from api.service import Service
 from api.status import plan_summary
 from shared import names, planning
 from shared.errors import HubelError

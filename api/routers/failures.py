@@ -7,7 +7,8 @@ from fastapi import APIRouter
 
 from api.dependencies import ExperimentId, Json, ServiceIn
 from api.errors import responses
-from api.service import Experiment, Service
+from api.experiment import Experiment
+from api.service import Service
 from shared import planning
 from shared.attempts import Attempt, Attempts, History
 from shared.plan import Plan, Segment

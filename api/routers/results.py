@@ -17,8 +17,8 @@ from api.dependencies import (
     ServiceIn,
 )
 from api.errors import responses
+from api.experiment import Experiment
 from api.figures import FIGURES, NORMALISED, OVERLAID
-from api.service import Experiment
 from shared import numbers, rows, score
 from shared.choices import choices
 from shared.errors import Fault, Invalid, NotFound

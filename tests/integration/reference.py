@@ -9,8 +9,9 @@ from shared.settings import Settings
 from shared.spec import ExperimentSpec
 from shared.storage import Storage
 from worker import datasets_cache, device
+from worker.bench import Bench
 from worker.preparation import prepare
-from worker.segment import Bench, execute
+from worker.segment import execute
 
 
 class Reference:

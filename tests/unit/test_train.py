@@ -14,8 +14,9 @@ from shared import tree
 from shared.arrays import Arrays
 from shared.records import Records
 from worker import gratings
+from worker.bench import Bench
 from worker.models import MODELS, build
-from worker.segment import Bench, execute
+from worker.segment import execute
 from worker.train import EVALUATION_BATCH, Trainer
 
 SGD = {"name": "sgd", "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 0.001}
