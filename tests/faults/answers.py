@@ -8,7 +8,7 @@ SPREAD = 60  # requests among which the first one that is hit is drawn
 
 def bit_flips(round: Round) -> None:
     """On the way back, anywhere in anything that is read."""
-    round.through(*_some(round, "flip", "GET", 4))
+    round.through(*_some(round, "flip", "GET", 12))
 
 
 def bit_flips_in_blobs(round: Round) -> None:
@@ -27,26 +27,26 @@ def bit_flips_in_records(round: Round) -> None:
 
 
 def cuts_in_answers(round: Round) -> None:
-    round.through(*_some(round, "cut", "GET", 4))
+    round.through(*_some(round, "cut", "GET", 10))
 
 
 def cuts_in_uploads(round: Round) -> None:
     """The store gets half of a body."""
-    round.through(*_some(round, "cut", "PUT", 3, BEFORE))
+    round.through(*_some(round, "cut", "PUT", 6, BEFORE))
 
 
 def lost_answers(round: Round) -> None:
     """Written, and nobody is told."""
-    round.through(*_some(round, "drop", "PUT|DELETE", 4))
+    round.through(*_some(round, "drop", "PUT|DELETE", 8))
 
 
 def errors_after_writing(round: Round) -> None:
     """Written, and said to have failed."""
-    round.through(*_some(round, "answer", "PUT|DELETE", 4, argument=500))
+    round.through(*_some(round, "answer", "PUT|DELETE", 8, argument=500))
 
 
 def single_errors(round: Round) -> None:
-    rules = _some(round, "answer", "GET|PUT|HEAD|DELETE", 4, BEFORE, argument=503)
+    rules = _some(round, "answer", "GET|PUT|HEAD|DELETE", 12, BEFORE, argument=503)
     round.through(*rules)
 
 
