@@ -25,8 +25,9 @@ figures: env  ## every figure of the paper: at the small scale two hours on two 
 up: env  ## local mode, until Ctrl-C: http://127.0.0.1:8000
 	$(BIN)/python -m deploy.local up
 
+# Two at a time: most of them wait for servers and workers, most of the time.
 test: check  ## everything that CI runs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # CASES=10000, SEED=1 (another one each time without it): five to ten minutes
 fuzz: env  ## schemathesis against the real service, every kind of token

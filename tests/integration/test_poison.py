@@ -12,7 +12,7 @@ pytestmark = pytest.mark.services
 
 EXPECTED = {
     101: ("error", "ValueError", "a shape that does not fit"),
-    102: ("error", "_ArrayMemoryError", "Unable to allocate"),
+    102: ("error", "MemoryError", "Unable to allocate"),
     103: ("died", "SIGSEGV", "the worker's process ended by SIGSEGV"),
     104: ("infrastructure", "SIGKILL", "somebody ended the worker's process"),
     105: ("hung", "Hang", "no step was made for"),
