@@ -29,7 +29,7 @@ up: env  ## local mode, until Ctrl-C: http://127.0.0.1:8000
 test: check  ## everything that CI runs
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-# CASES=10000, SEED=1 (another one each time without it): five to ten minutes
+# CASES=10000, SEED=1 (another one each time without it): it goes round all kinds, 15 to 20 minutes
 fuzz: env  ## schemathesis against the real service, every kind of token
 	HUBEL_FUZZ_CASES=$(or $(CASES),10000) $(if $(SEED),HUBEL_FUZZ_SEED=$(SEED)) \
 	  $(BIN)/python -m pytest tests/integration/test_fuzz.py -s
