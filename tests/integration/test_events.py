@@ -185,7 +185,8 @@ def test_a_thousand_listeners_are_idle_while_others_are_answered(lab: Any) -> No
             time.sleep(0.1)
     print({name: round(value, 4) for name, value in found.items()})
     assert found["bytes each"] < 100_000
-    assert found["threads more"] <= 45  # the pool of 40 that endpoints have, and the events' two
+    # The pools, as far as they were not full before: 40 for endpoints, 19 for statuses, 2 for events.
+    assert found["threads more"] <= 61
     assert found["slowest during"] < 3
 
 
