@@ -180,12 +180,12 @@ def test_a_thousand_listeners_are_idle_while_others_are_answered(lab: Any) -> No
     with api_process(lab.settings) as api:
         found = asyncio.run(_thousand(lab, api, ids))
         deadline = time.monotonic() + 20
-        while (left := _sockets(api)) > 20:
+        while (left := _sockets(api)) > 100:  # pools of connections to the store and to Redis
             assert time.monotonic() < deadline, f"{left} sockets are still open"
             time.sleep(0.1)
     print({name: round(value, 4) for name, value in found.items()})
     assert found["bytes each"] < 100_000
-    # The pools, as far as they were not full before: 40 for endpoints, 19 for statuses, 2 for events.
+    # The pools, where they were not full: 40 for endpoints, 19 for statuses, 2 for events.
     assert found["threads more"] <= 61
     assert found["slowest during"] < 3
 
