@@ -103,7 +103,7 @@ def test_a_retry_that_was_half_accepted_is_linked_by_the_reconcile_loop(lab):
     lab.service.store.remove(names.retry(old, new.id))
     lab.reconciler._indexed.clear()
     lab.reconciler.look_at(new.id)
-    assert lab.service.retries.of(old, "cancelled") == [new.id]
+    assert lab.service.retries.of(old) == [new.id]
 
 
 def test_a_measurement_job_is_retried_as_a_job(lab):
