@@ -21,9 +21,9 @@ from api.dependencies import (
 from api.errors import responses
 from api.service import Service
 from shared import names
-from shared.errors import NotFound
+from shared.chain import Manifest
+from shared.errors import Corrupt, NotFound
 from shared.plan import Plan
-from shared.records import Records
 from shared.rows import shown_time
 
 router = APIRouter(prefix="/v1", tags=["results"])
@@ -75,18 +75,20 @@ def _checkpoints(id: str, service: Service, plan: Plan) -> Iterator[Json]:
 @router.get("/checkpoints/{key}", operation_id="checkpoint", responses=responses(404))
 def checkpoint(
     key: str,
+    service: ServiceIn,
     records: RecordsIn,
     settings: SettingsIn,
     experiment: Annotated[str | None, Query(description="Of a run trained without reuse.")] = None,
     run: Annotated[int | None, Query(ge=0, description="Of that experiment.")] = None,
 ) -> Json:
-    """A link to the safetensors file that needs no credentials until it expires."""
+    """A link to the safetensors file that needs no credentials until it expires. 503 where the file
+    does not verify: it is computed again then. What is downloaded can be held against `sha256`."""
     scope = "" if experiment is None else names.alone(experiment, str(run or 0))
     manifest = records.manifest(scope, key) if _KEY.fullmatch(key) else None
     if manifest is None:
         raise NotFound(f"There is no checkpoint {key[:80]!r}: a key is 64 hexadecimal digits")
     blob, seconds = names.blob(manifest.checkpoint), settings.link_seconds
-    size = _size(blob, scope, key, records)
+    size = _size(manifest, scope, service)
     expires = datetime.now(UTC) + timedelta(seconds=seconds)
     return {
         "key": key,
@@ -99,14 +101,19 @@ def checkpoint(
     }
 
 
-def _size(blob: str, scope: str, key: str, records: Records) -> int:
-    """NotFound with the reason where the checkpoint was collected."""
+def _size(manifest: Manifest, scope: str, service: Service) -> int:
+    """Of a checkpoint that verifies. NotFound with the reason where it was collected."""
+    store = service.store
     try:
-        return records.store.size(blob)
-    except NotFound:
-        if not records.store.exists(names.collected(scope, key)):
-            raise
-        raise NotFound(
-            f"The checkpoint of state {key} was removed to make room (hubel fsck --collect): a fork"
-            " or a measurement that needs it trains it again"
-        ) from None
+        return len(store.read_blob(manifest.checkpoint))
+    except (Corrupt, NotFound) as error:
+        if store.exists(names.collected(scope, manifest.key)):
+            raise NotFound(
+                f"The checkpoint of state {manifest.key} was removed to make room (hubel fsck"
+                " --collect): a fork or a measurement that needs it trains it again"
+            ) from None
+        service.damage.met_state(scope, manifest)
+        raise Corrupt(
+            f"The checkpoint of state {manifest.key} is damaged ({error.detail}) and is computed"
+            " again, where a worker is there: ask again"
+        ) from error

@@ -92,6 +92,17 @@ def test_damaged_metrics_are_never_shown_and_are_computed_again(lab, http, trunk
     wait_for(lambda: not list(Repairs(lab.service.store).wanted()))
 
 
+@pytest.mark.parametrize("how", ["a bit", "gone"])
+def test_no_link_is_given_to_a_damaged_checkpoint_and_it_is_computed_again(lab, http, trunk, how):
+    manifest = state(lab, trunk, 6)  # the last: no segment loads it
+    name, whole = damage(lab, manifest.checkpoint, how)
+    answer = http.get(f"checkpoints/{manifest.key}")
+    assert answer.status_code == 503
+    assert "is computed again" in answer.json()["detail"]
+    wait_for(lambda: http.get(f"checkpoints/{manifest.key}").status_code == 200)
+    assert lab.service.store.read(name) == whole
+
+
 @pytest.mark.parametrize("what", ["manifest", "measurement"])
 def test_a_damaged_record_is_computed_again(lab, http, trunk, what):
     _, key, digest = next(p for p in lab.service.plan(trunk).runs[0].probes if p[0] == 2)
