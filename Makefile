@@ -25,9 +25,10 @@ figures: env  ## every figure of the paper: at the small scale two hours on two 
 up: env  ## local mode, until Ctrl-C: http://127.0.0.1:8000
 	$(BIN)/python -m deploy.local up
 
-# Two at a time: most of them wait for servers and workers, most of the time.
+# Two at a time: most of them wait for servers and workers, most of the time. In the order of their
+# folders: those that take longest come first.
 test: check  ## everything that CI runs
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 25
 
 # CASES=10000, SEED=1 (another one each time without it): it goes round all kinds, 15 to 20 minutes
 fuzz: env  ## schemathesis against the real service, every kind of token
