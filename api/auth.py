@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 from anyio import CapacityLimiter, to_thread
 
-from shared.errors import Forbidden, NotFound, TooMany, Unauthorized
+from shared.errors import Forbidden, NotFound, StoreUnavailable, TooMany, Unauthorized
 from shared.live import Live
 from shared.settings import Settings
 from shared.tokens import ADMIN, FORM, LOCAL, Principal, Scope, Token, Tokens, digest
@@ -49,6 +49,17 @@ class Gate:
         if principal.requests_per_minute is not None:
             await to_thread.run_sync(self._count, principal)
         return principal
+
+    async def still_admits(self, principal: Principal) -> bool:
+        """Of who was admitted a while ago: False once its token was revoked or has expired. An
+        outage of the store ends nothing."""
+        if principal in (LOCAL, ADMIN):
+            return True
+        try:
+            token = await self._look(principal.id)
+        except StoreUnavailable:
+            return True
+        return token is not None and token.state == "live"
 
     def forget(self, id: str) -> None:
         """Look again before this token is believed."""

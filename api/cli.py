@@ -1,12 +1,7 @@
 """The command line: an HTTP client and nothing more. Needs click, httpx and rich only."""
 
-import contextlib
-import errno
-import io
 import json
-import os
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,52 +12,15 @@ from rich.table import Table
 
 from api import cli_tokens, follow, overrides, words
 from api.cli_fsck import fsck
+from api.cli_group import Commands
 from api.client import REFUSED, STATUS, Json, Service, fail, word
-from api.follow import ENDED, INTERRUPTED
+from api.follow import ENDED
 
-NOBODY_READS = 141
-"""As a shell names a program that SIGPIPE ended."""
 KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 FIGURE_FORMATS = {
     ".svg": "svg", ".png": "png", ".pdf": "pdf", ".json": "json", ".vl": "vegalite",
 }  # fmt: skip
 JSON_TYPE = {"Content-Type": "application/json"}
-
-
-class Commands(click.Group):
-    """Ends quietly where the terminal, a pipe or a disk ends first."""
-
-    def make_context(self, *args: Any, **more: Any) -> click.Context:
-        with _ending():
-            return super().make_context(*args, **more)
-
-    def invoke(self, context: click.Context) -> Any:
-        with _ending():
-            return super().invoke(context)
-
-
-@contextlib.contextmanager
-def _ending() -> Iterator[None]:
-    if isinstance(sys.stdout, io.TextIOWrapper):  # what it cannot show shall not end the program
-        sys.stdout.reconfigure(errors="replace")
-    try:
-        yield
-    except KeyboardInterrupt:
-        click.echo(err=True)
-        sys.exit(INTERRUPTED)
-    except OSError as error:
-        _stop_writing()
-        if error.errno == errno.EPIPE:
-            sys.exit(NOBODY_READS)
-        with contextlib.suppress(OSError):
-            click.echo(f"The output cannot be written: {error.strerror}", err=True)
-        sys.exit(REFUSED)
-
-
-def _stop_writing() -> None:
-    """Python would write what is left, and fail again, on its way out."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
 
 
 pass_service = click.make_pass_decorator(Service)

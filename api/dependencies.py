@@ -33,7 +33,7 @@ _NOTHING = Plan(
     epochs=Epochs(alone=0, shared=0, stored=0, new=0, replayed=0),
     device_seconds=0,
 )
-_KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
+KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 
 def _service(request: Request) -> Service:
@@ -141,7 +141,7 @@ def _idempotency_key(
         Header(alias="Idempotency-Key", description="1 to 255 printable characters."),
     ] = None,
 ) -> str | None:
-    if key is not None and not _KEY.fullmatch(key):
+    if key is not None and not KEY.fullmatch(key):
         message = f"An Idempotency-Key is 1 to 255 printable ASCII characters; found {len(key)}"
         raise BadRequest(message, [Fault("/header/Idempotency-Key", "idempotency-key", message)])
     return key

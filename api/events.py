@@ -8,7 +8,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -51,13 +51,16 @@ class Events:
             error.retry_after = 30
             raise error
 
-    async def stream(self, id: str, last_event_id: int) -> AsyncIterator[bytes]:
-        """What changes after the event `last_event_id`; the last event is `end`."""
+    async def stream(
+        self, id: str, last_event_id: int, may_listen: Callable[[], Awaitable[bool]]
+    ) -> AsyncIterator[bytes]:
+        """What changes after the event `last_event_id`; the last event is `end`. Cut off once
+        `may_listen` says no."""
         channel = self._join(id)
         try:
             seen = channel.continued(last_event_id)
             yield f"retry: {RETRY_MS}\n\n".encode()
-            while not self._closing:
+            while not self._closing and await may_listen():
                 if channel.id > seen:
                     seen = channel.id
                     yield channel.status

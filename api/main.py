@@ -60,7 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        scratch.remove_abandoned(settings.scratch_dir)
+        scratch.remove_abandoned(settings.scratch)
         readiness.start()
         reconciler.start()
         yield

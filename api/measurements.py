@@ -10,7 +10,6 @@ from shared import ahead, job, names
 from shared.errors import Conflict
 from shared.measurements import LaterMeasurements, Measurements
 from shared.plan import Plan, RunPlan, Segment
-from shared.precious import Precious
 from shared.tokens import LOCAL, Principal
 
 if TYPE_CHECKING:
@@ -55,42 +54,33 @@ class Jobs:
         idempotency_key: str | None = None,
     ) -> tuple["Experiment", bool]:
         """The job, and whether this call made it (False: the first answer again)."""
-        service, plan, made = self.service, self.plan(id, asked), names.new_experiment_id()
-        if idempotency_key is not None:
-            body = {"measures": id} | asked.model_dump(mode="json", exclude_unset=True)
-            made = service.claim(body, principal.id, idempotency_key, made)
-            if self.store.exists(names.index_entry(made)):
-                return service.experiment(made), False
-        return self.write(made, id, asked, plan, principal), True
+        body = {"measures": id} | asked.model_dump(mode="json", exclude_unset=True)
+        return self.accept_as(body, id, asked, principal, idempotency_key)
 
-    def write(
+    def accept_as(
         self,
-        made: str,
+        body: dict[str, Any],
         id: str,
         asked: LaterMeasurements,
-        plan: Plan,
-        by: Principal,
+        principal: Principal,
+        idempotency_key: str | None,
         retries: str | None = None,
-    ) -> "Experiment":
-        """The index entry last: it says that the job was accepted whole."""
+    ) -> tuple["Experiment", bool]:
+        """`body` is what the key stands for."""
         service = self.service
-        service.quotas.charge(by, made, plan.device_seconds)
         accepted = {"measures": id} | asked.model_dump(mode="json")
-        stored = {"given": self._spec(id), "accepted": accepted, "measures": id}
-        stored["submitted_by"] = {"id": by.id, "name": by.name}
-        if retries is not None:
-            stored["retries"] = retries
-        Precious(self.store).create(names.experiment_object(made, "spec.json"), stored)
-        service.keep_plan(made, plan)
-        self.store.write(names.active_marker(made), b"")
-        self.link(made)
-        service.retries.link(made)
-        self.store.write(names.index_entry(made), b"")
-        tracker = service.tracker(made)
-        if tracker.finished():
-            service.finish(made, outcome.of(tracker))
-        service.queue(service.experiment(made))
-        return service.experiment(made)
+
+        def write(made: str, plan: Plan) -> "Experiment":
+            stored = {"given": self._spec(id), "accepted": accepted, "measures": id}
+            service.acceptance.write(made, stored, plan, principal, retries)
+            tracker = service.tracker(made)
+            if tracker.finished():
+                service.finish(made, outcome.of(tracker))
+            return service.experiment(made)
+
+        return service.acceptance.once(
+            body, principal, idempotency_key, lambda _: self.plan(id, asked), write
+        )
 
     def link(self, id: str) -> None:
         """Note beside the experiment that a job measures it. Again: no change."""

@@ -1,14 +1,13 @@
 """How an experiment ends: what is written once and never changes."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from api.tracker import Tracker
+from shared import moments
 
 
 def ended(state: str, failures: list[dict[str, Any]]) -> dict[str, Any]:
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return {"state": state, "finished": now, "failures": failures}
+    return {"state": state, "finished": moments.now(), "failures": failures}
 
 
 def of(tracker: Tracker) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from api.dependencies import KEY
 from api.figures import FIGURES
 from shared.presets import PRESETS
 from shared.results import METRICS
@@ -20,7 +21,7 @@ NAMED: dict[str, Schema] = {
     "Idempotency-Key": {
         "minLength": 1,
         "maxLength": 255,
-        "pattern": r"^[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?$",
+        "pattern": f"^{KEY.pattern}$",
     },
     "tag": {"items": {"type": "string", "pattern": "^[^:]*:"}},
     "metric": {"items": {"type": "string", "enum": list(METRICS)}},

@@ -27,17 +27,15 @@ class Retries:
     ) -> tuple["Experiment", bool]:
         """The new experiment, and whether this call made it (False: the first answer again).
         Attempts are counted for each experiment, so that what kept failing gets new ones."""
-        service, old, made = self.service, self._ended_badly(id), names.new_experiment_id()
-        if idempotency_key is not None:
-            made = service.claim({"retries": id}, principal.id, idempotency_key, made)
-            if self.store.exists(names.index_entry(made)):
-                return service.experiment(made), False
-        if old.accepted.measures is not None:
+        service, old = self.service, self._ended_badly(id)
+        measured = old.accepted.measures
+        if measured is not None:
             asked = LaterMeasurements.model_validate(asked_of(old.accepted.shown))
-            measured = old.accepted.measures
-            plan = service.jobs.plan(measured, asked)
-            return service.jobs.write(made, measured, asked, plan, principal, retries=id), True
-        return service.write(made, old.spec, self._plan(old, made), principal, retries=id), True
+            body = {"retries": id}
+            return service.jobs.accept_as(body, measured, asked, principal, idempotency_key, id)
+        return service.accept(
+            old.spec, principal, idempotency_key, id, lambda made: self._plan(old, made)
+        )
 
     def link(self, id: str) -> None:
         """Note beside the old experiment that this one tries it again. Again: no change."""

@@ -27,7 +27,7 @@ class ScratchFull(HubelError):
 class Folder:
     """A new folder in `scratch` (None: the system's place), until `remove`."""
 
-    def __init__(self, scratch: Path | None) -> None:
+    def __init__(self, scratch: Path) -> None:
         # Under another name until it is locked: nobody may take it for a dead one's.
         made = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=scratch))
         self._lock = os.open(made, os.O_RDONLY)
@@ -40,24 +40,23 @@ class Folder:
 
 
 @contextlib.contextmanager
-def room(scratch: Path | None) -> Iterator[None]:
+def room(scratch: Path) -> Iterator[None]:
     """ScratchFull where the disk is."""
     try:
         yield
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        place = scratch or tempfile.gettempdir()
-        log.error("no room in %s: %s", place, error)
+        log.error("no room in %s: %s", scratch, error)
         raise ScratchFull(
             "There is no room for the upload on the service's disk: send it again later, or tell"
             " its operator (HUBEL_SCRATCH_DIR)"
         ) from None
 
 
-def remove_abandoned(scratch: Path | None) -> None:
+def remove_abandoned(scratch: Path) -> None:
     """Folders of processes that have died, of this machine or of another that shares the disk."""
-    for path in Path(scratch or tempfile.gettempdir()).glob(f"{PREFIX}*"):
+    for path in scratch.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):  # in use, or removed by somebody else just now
             lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:

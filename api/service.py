@@ -1,15 +1,15 @@
 """What the service does with experiments, without HTTP: accept, plan, look up, cancel, list."""
 
 import contextlib
-from datetime import UTC, datetime
+from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
 from api import outcome, status
+from api.acceptance import Acceptance
 from api.cache import Cache
 from api.damage import Damage
 from api.experiment import Accepted, Experiment
-from api.in_flight import InFlight, refused
 from api.index import Index
 from api.measurements import Jobs
 from api.outcomes import Outcomes
@@ -17,8 +17,8 @@ from api.quotas import Quotas
 from api.retry import Retries
 from api.statuses import Statuses
 from api.tracker import Tracker
-from shared import names, planning, schedule, stored_spec
-from shared.errors import Conflict, Invalid, NotFound
+from shared import moments, names, planning, stored_spec
+from shared.errors import Conflict, NotFound
 from shared.live import Live
 from shared.part import Part
 from shared.plan import Plan
@@ -29,8 +29,6 @@ from shared.settings import Settings
 from shared.spec import ExperimentSpec
 from shared.tokens import LOCAL, Principal
 
-IN_FLIGHT_SECONDS = 10.0
-"""A claimed Idempotency-Key without an experiment is half done after this, and is completed."""
 SENT_AT_ONCE = 64
 """Segments queued while the client waits; the reconcile loop sends the rest."""
 MOST_QUEUED = 1000
@@ -52,13 +50,12 @@ class Service:
         self.records, self.store = records, records.store
         self.live, self.sender, self.settings = live, sender, settings
         self.jobs, self.quotas = Jobs(self), Quotas(self)
-        self.retries = Retries(self)
+        self.acceptance, self.retries = Acceptance(self), Retries(self)
         self.damage = Damage(self)
         self.index, self.outcomes = Index(self.store), Outcomes(self.store)
         self.statuses = Statuses(self.status, self.outcomes)
         self._accepted: Cache[Accepted] = Cache(ACCEPTED_BYTES)
         self._trackers: Cache[Tracker] = Cache(TRACKED_BYTES)
-        self._in_flight = InFlight()
 
     # --- accept ---
 
@@ -71,89 +68,21 @@ class Service:
         spec: ExperimentSpec,
         principal: Principal = LOCAL,
         idempotency_key: str | None = None,
-    ) -> tuple[Experiment, bool]:
-        """The experiment, and whether this call made it (False: the first answer again)."""
-        if idempotency_key is None:
-            id = names.new_experiment_id()
-            plan = planning.plan_for(spec, self.records, self.settings, id)
-            return self.write(id, spec, plan, principal), True
-        # A repeat costs two questions to the store.
-        if (first := self.claimed(given(spec), principal.id, idempotency_key)) is not None:
-            return self.experiment(first), False
-        with self._in_flight.only(principal.id, idempotency_key):
-            return self._accept_once(spec, principal, idempotency_key)
-
-    def _accept_once(
-        self, spec: ExperimentSpec, principal: Principal, key: str
-    ) -> tuple[Experiment, bool]:
-        """Planned before it is claimed, so that what is refused leaves its key free."""
-        body, id = given(spec), names.new_experiment_id()
-        plan = planning.plan_for(spec, self.records, self.settings, id)
-        ours, id = id, self.claim(body, principal.id, key, id)
-        if self.store.exists(names.index_entry(id)):
-            return self.experiment(id), False
-        if id != ours and not spec.reuse:  # its runs are named by the experiment
-            plan = planning.plan_for(spec, self.records, self.settings, id)
-        return self.write(id, spec, plan, principal), True
-
-    def claimed(self, body: dict[str, Any], principal: str, key: str) -> str | None:
-        """The experiment that this key made. None: it made none yet, or one that is half done."""
-        try:
-            id = self._first(names.idempotency(principal, key), body)
-        except NotFound:
-            return None
-        return id if self.store.exists(names.index_entry(id)) else None
-
-    def claim(self, body: dict[str, Any], principal: str, key: str, id: str) -> str:
-        """The id that this key stands for: ours if we are the first to use it."""
-        name = names.idempotency(principal, key)
-        claim = {"body": schedule.digest(body), "id": id}
-        if self.store.create_json(name, claim):
-            return id
-        first = self._first(name, body)
-        if first == id:  # ours: of two conditional writes at once a store may refuse both answers
-            return id
-        age = datetime.now(UTC).timestamp() - _created(first).timestamp()
-        if age < IN_FLIGHT_SECONDS and not self.store.exists(names.index_entry(first)):
-            raise refused()
-        return first
-
-    def _first(self, name: str, body: dict[str, Any]) -> str:
-        """The id that was claimed under this name, for the same body."""
-        first = self.store.read_json(name)
-        if first["body"] != schedule.digest(body):
-            raise Invalid(
-                "This Idempotency-Key was used with another body: use a new key for a new body"
-            )
-        return str(first["id"])
-
-    def write(
-        self,
-        id: str,
-        spec: ExperimentSpec,
-        plan: Plan,
-        by: Principal,
         retries: str | None = None,
-    ) -> Experiment:
-        """The index entry last: it says that the experiment was accepted whole."""
-        self.quotas.charge(by, id, plan.device_seconds)
-        stored: dict[str, Any] = {"given": given(spec), "accepted": spec.model_dump(mode="json")}
-        stored["submitted_by"] = {"id": by.id, "name": by.name}
-        if retries is not None:
-            stored["retries"] = retries
-        created = Precious(self.store).create(names.experiment_object(id, "spec.json"), stored)
-        if created:
-            self._keep_accepted(id, stored)
-        if planning.is_certain(plan):
-            self.keep_plan(id, plan)
-        self.store.write(names.active_marker(id), b"")
-        self.retries.link(id)
-        self.index.write(id)
-        if created:
-            self.outcomes.none_yet(id)
-        experiment = self.experiment(id)
-        self.queue(experiment)
-        return experiment
+        plan: Callable[[str], Plan] | None = None,
+    ) -> tuple[Experiment, bool]:
+        """The experiment, and whether this call made it (False: the first answer again). `retries`
+        is the experiment that it tries again, and then `plan` makes the plan."""
+        stored = {"given": given(spec), "accepted": spec.model_dump(mode="json")}
+        body = given(spec) if retries is None else {"retries": retries}
+
+        def planned(id: str) -> Plan:
+            return planning.plan_for(spec, self.records, self.settings, id)
+
+        def write(id: str, plan: Plan) -> Experiment:
+            return self.acceptance.write(id, stored, plan, principal, retries)
+
+        return self.acceptance.once(body, principal, idempotency_key, plan or planned, write)
 
     def keep_plan(self, id: str, plan: Plan) -> None:
         """The first plan of an experiment stands. Its data sets are marked as in use before."""
@@ -184,7 +113,7 @@ class Service:
         accepted = self.accepted(id)  # first: an id that nobody gave out may name no moment
         return Experiment(
             id=id,
-            created=_shown(_created(id)),
+            created=moments.at(names.created(id)),
             accepted=accepted,
             plan=self.plan(id),
             outcome=self.outcome(id),
@@ -194,7 +123,7 @@ class Service:
         if (kept := self._accepted.get(id)) is not None:
             return kept
         try:
-            return self._keep_accepted(
+            return self.keep_accepted(
                 id, Precious(self.store).read(names.experiment_object(id, "spec.json"))
             )
         except NotFound:
@@ -213,14 +142,14 @@ class Service:
         """Progress of an experiment that has a plan."""
         if (kept := self._trackers.get(id)) is not None:
             return kept
-        stored = self.store.read_json(names.experiment_object(id, "plan.json"))
-        return self._keep_tracker(id, Plan.model_validate(stored))
+        return self._keep_tracker(id, self.records.plan(id))
 
     def _keep_tracker(self, id: str, plan: Plan) -> Tracker:
         tracker = Tracker(id, plan)
         return self._trackers.keep(id, tracker, tracker.bytes())
 
-    def _keep_accepted(self, id: str, stored: dict[str, Any]) -> Accepted:
+    def keep_accepted(self, id: str, stored: dict[str, Any]) -> Accepted:
+        """In memory."""
         spec = stored_spec.read(id, stored)
         links = (stored.get(name) for name in ("measures", "submitted_by", "retries"))
         found = Accepted(spec, stored["accepted"], *links)
@@ -334,11 +263,3 @@ class Service:
 def given(part: Part) -> dict[str, Any]:
     """What a body set, without the defaults."""
     return part.model_dump(mode="json", exclude_unset=True)
-
-
-def _created(id: str) -> datetime:
-    return datetime.fromtimestamp(int(id[:12], 16) / 1000, UTC)
-
-
-def _shown(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

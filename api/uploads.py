@@ -32,8 +32,8 @@ async def receive(
     _check_name(name)
     limit = settings.max_dataset_bytes
     _check_length(content_length or 0, limit)
-    with scratch.room(settings.scratch_dir):
-        folder = scratch.Folder(settings.scratch_dir)
+    with scratch.room(settings.scratch):
+        folder = scratch.Folder(settings.scratch)
         try:
             await _spool(body, folder.path / "upload.npz", limit)
         except BaseException:

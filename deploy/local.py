@@ -50,6 +50,7 @@ class LocalMode:
         workers: int = 1,
         say: Callable[[str], None] = lambda line: None,
         env: dict[str, str] | None = None,
+        longest_pause: float = Post.LONGEST_PAUSE,
     ) -> None:
         self.data = data.resolve()
         self.port = port or servers.free_ports(1)[0]
@@ -57,6 +58,7 @@ class LocalMode:
         self._workers = [f"worker-{number}" for number in range(1, workers + 1)]
         self._say = say
         self._env = env or {}
+        self._longest_pause = longest_pause
         self._posts: dict[str, Post] = {}
         self._last_lines: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=15))
         self._failure: Exception | None = None
@@ -155,7 +157,7 @@ class LocalMode:
         self._tell("local", "stopped")
 
     def _begin(self, program: Program) -> None:
-        self._posts[program.name] = Post(program, self._tell)
+        self._posts[program.name] = Post(program, self._tell, self._longest_pause)
 
     def _await(self, *names: str) -> None:
         for name in names:

@@ -84,9 +84,10 @@ class Post:
 
     FIRST_PAUSE, LONGEST_PAUSE, GROWN_UP = 0.5, 30.0, 60.0  # seconds
 
-    def __init__(self, program: Program, sink: Sink) -> None:
+    def __init__(self, program: Program, sink: Sink, longest_pause: float = LONGEST_PAUSE) -> None:
         self.program = program
         self._sink = sink
+        self._longest_pause = longest_pause
         self._pause = self.FIRST_PAUSE
         self._again_at: float | None = None
         self.child = Child(program, sink)
@@ -103,7 +104,7 @@ class Post:
             self._sink("local", f"{ended}; again in {self._pause:g} s")
         elif now >= self._again_at:
             self._again_at = None
-            self._pause = min(self._pause * 2, self.LONGEST_PAUSE)
+            self._pause = min(self._pause * 2, self._longest_pause)
             self.child = Child(self.program, self._sink)
 
 

@@ -19,7 +19,7 @@ from shared.findings import DAMAGED, GARBAGE, NONE, ORPHAN, REMOVED, Finding, Re
 from shared.inspection import Inspection
 from shared.ledger import Ledger
 from shared.pace import Pace, Tick, nothing
-from shared.plan import Plan
+from shared.records import Records
 from shared.repairs import Repairs
 from shared.settings import Settings
 from shared.storage import Storage
@@ -121,11 +121,10 @@ class Collection:
 
     def _keep_for(self, id: str, is_live: bool) -> None:
         try:
-            stored = self.store.read_json(names.experiment_object(id, "plan.json"))
+            plan = Records(self.store).plan(id)
         except NotFound:  # it is being prepared, and will be planned on what is there then
             return
         self.inspection.pace.rest()
-        plan = Plan.model_validate(stored)
         for run in plan.runs:
             scope, keys = plan.scope(run), plan.keys(run)
             self._keep_states(scope, keys if is_live else self._last(scope, keys))

@@ -36,7 +36,8 @@ end
 return 0
 """
 _MARK = """
-if redis.call('pttl', KEYS[1]) > tonumber(ARGV[2]) then
+local believed = redis.call('llen', KEYS[2]) == 0 and tonumber(ARGV[2]) or 0
+if redis.call('pttl', KEYS[1]) > believed then
     return 0
 end
 redis.call('set', KEYS[1], '1', 'PX', ARGV[1])
@@ -49,6 +50,8 @@ class Live:
     def __init__(self, settings: Settings) -> None:
         self.lease_ms = int(settings.lease_seconds * 1000)
         self.queued_ms = int(settings.queued_seconds * 1000)
+        self.lost_ms = max(0, self.queued_ms - 1000 * LOST_SECONDS)
+        """With an empty queue a mark that is left no more than this is not believed."""
         self._down_until = 0.0
         self._redis = Redis.from_url(
             settings.redis_url.get_secret_value(),
@@ -87,12 +90,10 @@ class Live:
         """True if there is no mark that is believed: the caller is the one to send it."""
         key = f"hubel:queued:{work}"
         return bool(
-            self._try(lambda: self._redis.eval(_MARK, 1, key, self.queued_ms, self._old_ms()), 1)
+            self._try(
+                lambda: self._redis.eval(_MARK, 2, key, QUEUE, self.queued_ms, self.lost_ms), 1
+            )
         )
-
-    def _old_ms(self) -> int:
-        """A mark that is left no more than this is not believed."""
-        return self.queued_ms - 1000 * LOST_SECONDS if self.queue_length() == 0 else 0
 
     def unmark_queued(self, work: str) -> None:
         self._try(lambda: self._redis.delete(f"hubel:queued:{work}"), 0)
@@ -106,24 +107,26 @@ class Live:
         works = list(works)
         if not works:
             return []
-        leases, marks = self._held(works)
-        old = self._old_ms()
+        queued, leases, marks = self._held(works)
+        believed = 0 if queued else self.lost_ms
         return [w for w, lease, left in zip(works, leases, marks, strict=True)
-                if not lease and left <= old]  # fmt: skip
+                if not lease and left <= believed]  # fmt: skip
 
-    def _held(self, works: list[str]) -> tuple[list[int], list[int]]:
-        """Of each: whether it is leased; milliseconds that its mark is left, negative without."""
+    def _held(self, works: list[str]) -> tuple[int, list[int], list[int]]:
+        """Messages in the queue; of each work whether it is leased, and the milliseconds that its
+        mark is left, negative without one."""
 
         def ask() -> list[Any]:
             with self._redis.pipeline(transaction=False) as pipe:
+                pipe.llen(QUEUE)
                 for work in works:
                     pipe.exists(f"hubel:lease:{work}")
                 for work in works:
                     pipe.pttl(f"hubel:queued:{work}")
                 return pipe.execute()
 
-        found = self._try(ask, [0] * len(works) + [-2] * len(works))
-        return found[: len(works)], found[len(works) :]
+        queued, *found = self._try(ask, [0] + [0] * len(works) + [-2] * len(works))
+        return queued, found[: len(works)], found[len(works) :]
 
     def queue_length(self) -> int | None:
         """Messages that wait for a worker; None: nobody can say."""

@@ -65,9 +65,14 @@ def new_experiment_id() -> str:
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(6)}"
 
 
+def created(id: str) -> float:
+    """When an experiment's id was made, in seconds since 1970."""
+    return int(_experiment(id)[:12], 16) / 1000
+
+
 def age_of(id: str) -> float:
-    """Seconds since an experiment's id was made."""
-    return time.time() - int(_experiment(id)[:12], 16) / 1000
+    """Seconds since then."""
+    return time.time() - created(id)
 
 
 def experiment_object(id: str, name: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from shared import names
 from shared.chain import Manifest
 from shared.errors import Corrupt, NotFound
+from shared.plan import Plan
 from shared.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,11 @@ class Records:
         self.store = store
         self._cache: OrderedDict[str, Any] = OrderedDict()
         self._lock = Lock()
+
+    def plan(self, experiment: str) -> Plan:
+        """Not kept here: its size has no bound."""
+        name = names.experiment_object(experiment, "plan.json")
+        return Plan.model_validate(self.store.read_json(name))
 
     def manifest(self, scope: str, key: str) -> Manifest | None:
         """One that does not verify is none: whoever wants the segment trains it again."""

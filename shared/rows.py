@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from shared import numbers
+from shared import moments, numbers
 from shared.errors import Fault, Invalid
 from shared.results import METRICS, Results, Row, identity
 
@@ -28,7 +28,7 @@ class Clock:
 
     def at(self, epoch: int) -> str:
         moment = self.created + (self.ended - self.created) * (epoch / max(1, self.epochs))
-        return shown_time(moment)
+        return moments.shown(moment)
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,6 @@ def moment(text: str, parameter: str) -> datetime:
         " milliseconds since 1970"
     )
     raise Invalid(message, [Fault(parameter, "not-a-time", message)])
-
-
-def shown_time(value: datetime) -> str:
-    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def metric_rows(

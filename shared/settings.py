@@ -4,6 +4,7 @@ passed down; there is no instance at import."""
 import ipaddress
 import re
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
@@ -89,6 +90,10 @@ class Settings(BaseSettings):
     scratch_dir: Path | None = Field(None, description="for files in passing; null: the system's")
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def scratch(self) -> Path:
+        return self.scratch_dir or Path(gettempdir())
 
     @property
     def on_loopback(self) -> bool:

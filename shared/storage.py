@@ -24,7 +24,7 @@ from minio import Minio
 from minio.error import S3Error
 
 from shared import names as named
-from shared import sealed
+from shared import sealed, store_promises
 from shared.errors import Corrupt, NotFound, StoreUnavailable, StoreUnsuitable
 from shared.settings import Settings
 from shared.store_failures import CutOff, Retry, translated
@@ -71,7 +71,7 @@ class Storage:
         """Make the bucket where it is missing, and try the promises that Hubel builds on."""
         try:
             self._make_bucket()
-            self._try_promises()
+            store_promises.check(self)
         except (Corrupt, NotFound) as error:
             raise StoreUnsuitable(f"The object store loses what was written: {error}") from error
         return self
@@ -197,12 +197,11 @@ class Storage:
         return sha
 
     def verifies(self, sha: str) -> bool:
-        """Whether the blob is there and whole. Reads all of it."""
+        """Whether the blob is there and whole. Reads all of it, and holds none of it."""
         try:
-            self.read_blob(sha)
+            return bool(_again(lambda: _expected(sha, self.digest(named.blob(sha)))))
         except (Corrupt, NotFound):
             return False
-        return True
 
     def read_blob(self, sha: str) -> bytes:
         return self._read(named.blob(sha), lambda data: _checked(sha, data))
@@ -230,14 +229,7 @@ class Storage:
             )
 
     def _read(self, name: str, opened: Callable[[bytes], T]) -> T:
-        for left in reversed(range(READS)):
-            try:
-                return opened(self._whole(name))
-            except (Corrupt, CutOff) as error:
-                if left == 0:
-                    raise
-                log.warning("read again: %s", error)
-        raise AssertionError("there is at least one read")
+        return _again(lambda: opened(self._whole(name)))
 
     def _whole(self, name: str) -> bytes:
         with self._stream(name) as response:
@@ -263,20 +255,6 @@ class Storage:
                 if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                     raise
 
-    def _try_promises(self) -> None:
-        name = named.probe(secrets.token_hex(8))
-        try:
-            kept = self.create(name, b"first") and not self.create(name, b"second")
-            if not kept or self.read(name) != b"first":
-                raise StoreUnsuitable(
-                    "The object store ignores 'If-None-Match: *': a second conditional PUT of one "
-                    "name has to be refused with 412. Use a store that honours it"
-                )
-            if list(self.names(name)) != [name]:
-                raise StoreUnsuitable("The object store does not list an object just written")
-        finally:
-            self.remove(name)
-
 
 def _client(settings: Settings, endpoint: str, secure: bool, http: urllib3.PoolManager) -> Minio:
     return Minio(
@@ -296,11 +274,27 @@ def _opened(name: str, data: bytes) -> Any:
         raise Corrupt(f"Object {name!r} does not verify: {error}") from error
 
 
+def _again(read: Callable[[], T]) -> T:
+    """What arrives cut off or damaged is asked for again."""
+    for left in reversed(range(READS)):
+        try:
+            return read()
+        except (Corrupt, CutOff) as error:
+            if left == 0:
+                raise
+            log.warning("read again: %s", error)
+    raise AssertionError("there is at least one read")
+
+
 def _checked(sha: str, data: bytes) -> bytes:
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha:
-        raise Corrupt(f"Blob {sha} has {len(data)} bytes with the digest {found}")
+    _expected(sha, hashlib.sha256(data).hexdigest())
     return data
+
+
+def _expected(sha: str, found: str) -> str:
+    if found != sha:
+        raise Corrupt(f"Blob {sha} has the digest {found}")
+    return found
 
 
 def _md5(data: bytes) -> str:

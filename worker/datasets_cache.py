@@ -3,7 +3,6 @@
 import dataclasses
 from functools import lru_cache
 from pathlib import Path
-from tempfile import gettempdir
 
 from shared.arrays import Arrays, subset_indices
 from shared.schedule import Config
@@ -17,7 +16,7 @@ HELD = 3
 def arrays(config: Config, store: Storage, settings: Settings) -> Arrays:
     """The images that a config trains and is evaluated on."""
     dataset = config["dataset"]
-    cache = (settings.scratch_dir or Path(gettempdir())) / "hubel-datasets"
+    cache = settings.scratch / "hubel-datasets"
     return _subset(
         store, cache, dataset["digest"], dataset["train_samples"], dataset["test_samples"]
     )

@@ -7,7 +7,6 @@ import logging
 import os
 import socket
 from pathlib import Path
-from tempfile import gettempdir
 from typing import IO, Self
 
 from shared.settings import Settings
@@ -20,7 +19,7 @@ class LastWords:
     """Holds for one process; `with` for each piece of work. A full disk silences it, no more."""
 
     def __init__(self, settings: Settings) -> None:
-        self.path = folder(settings) / f"{_PREFIX}{os.getppid()}-{os.getpid()}.log"
+        self.path = settings.scratch / f"{_PREFIX}{os.getppid()}-{os.getpid()}.log"
         self._file: IO[str] | None = None
         self._handler: logging.Handler | None = None
 
@@ -61,10 +60,6 @@ def supervisor_name(parent: int) -> str:
     return f"{socket.gethostname()}:{parent}"
 
 
-def folder(settings: Settings) -> Path:
-    return settings.scratch_dir or Path(gettempdir())
-
-
 def read(path: Path) -> str:
     """The end of it; nothing where it is gone."""
     try:
@@ -77,5 +72,5 @@ def read(path: Path) -> str:
 
 def of_children(parent: int, settings: Settings) -> dict[int, Path]:
     """By process: the files of the children of `parent` that are at work, or died at it."""
-    found = folder(settings).glob(f"{_PREFIX}{parent}-*.log")
+    found = settings.scratch.glob(f"{_PREFIX}{parent}-*.log")
     return {int(path.stem.rsplit("-", 1)[-1]): path for path in found}

@@ -13,12 +13,11 @@ from typing import Any
 from celery import signals
 from celery.worker import state
 
-from shared import names
 from shared.attempts import Attempts, Failure
 from shared.errors import HubelError
 from shared.live import Live
-from shared.plan import Plan
 from shared.queue import PREPARE, REPAIR, TRAIN
+from shared.records import Records
 from shared.settings import Settings
 from shared.storage import Storage
 from shared.work import preparation_work, repair_work, work_name
@@ -149,8 +148,7 @@ def _tried(store: Storage, task: str, args: list[Any]) -> tuple[str, Attempts]:
     experiment, what = args
     if task == PREPARE:
         return preparation_work(what), Attempts.of_preparation(store, experiment, what)
-    plan = Plan.model_validate(store.read_json(names.experiment_object(experiment, "plan.json")))
-    segment = plan.segments[what]
+    segment = Records(store).plan(experiment).segments[what]
     if task == REPAIR:
         return repair_work(segment), Attempts.of_repair(store, experiment, what)
     assert task == TRAIN, task

@@ -3,21 +3,18 @@
 No Celery and no Redis here: whoever calls says how to tick, and what to do after an epoch.
 """
 
-import hashlib
-import json
 import logging
 import time
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from shared import names, numbers
+from shared import moments, names, numbers
 from shared.chain import Manifest
-from shared.errors import Corrupt, NotFound, NotReady
+from shared.errors import Corrupt
 from shared.plan import Plan, Probed, Segment
-from shared.schedule import learning_rate
 from worker import probes
 from worker.bench import Bench
+from worker.states import States, encoded
 from worker.train import Trainer
 
 log = logging.getLogger(__name__)
@@ -41,7 +38,7 @@ def mend(bench: Bench, plan: Plan, segment: Segment) -> bool:
     bench.records.forget()  # this process may have read it while it was whole
     whole = segment.model_copy(update={"probes": plan.probed(segment)})
     if bench.records.manifest(segment.scope, segment.key) is not None:
-        _Work(bench, plan, whole).verify()
+        _Work(bench, plan, whole).states.verify()
     return execute(bench, plan, whole)
 
 
@@ -57,10 +54,9 @@ class _Work:
     def __init__(self, bench: Bench, plan: Plan, segment: Segment) -> None:
         self.bench, self.plan, self.segment = bench, plan, segment
         self.records, self.store = bench.records, bench.records.store
-        self.config = plan.configs[segment.config]
-        self.trainer = Trainer(self.config, bench.arrays(self.config), bench.device)
-        self.stretches = plan.leading_to(segment)
-        self.numerics = bench.provenance["numerics"]
+        config = plan.configs[segment.config]
+        self.trainer = Trainer(config, bench.arrays(config), bench.device)
+        self.states = States(bench, plan, segment, self.trainer)
         self.started = time.time()
         self.rows: list[dict[str, Any]] = []
         self.times: list[str] = []
@@ -68,8 +64,8 @@ class _Work:
     def train(self, missing: list[Probed]) -> bool:
         """From the parent state, or from the furthest stored state inside, to the end."""
         start = self._furthest(missing)
-        self._mend_metrics(start)
-        self._load(self.segment.state(start), start)
+        self.states.mend_metrics(start)
+        self.states.load(self.segment.state(start), start)
         self._measure(start, missing)
         for epoch in range(start, self.segment.end):
             self._epoch(epoch)
@@ -82,26 +78,17 @@ class _Work:
 
     def replay(self, manifest: Manifest, missing: list[Probed]) -> None:
         """Reach states inside a stored segment once more, to measure them."""
-        self._mend_metrics(self.segment.end)
+        self.states.mend_metrics(self.segment.end)
         inside = self.segment.replay_end(missing)
         if any(epoch < self.segment.end for epoch, _ in missing):
-            self._load(self.segment.parent, self.segment.start)
+            self.states.load(self.segment.parent, self.segment.start)
             self._measure(self.segment.start, missing)
             for epoch in range(self.segment.start, inside):
                 self._epoch(epoch)
                 self._measure(epoch + 1, missing, replayed=True)
         if any(epoch == self.segment.end for epoch, _ in missing):
-            self._restore(manifest)
+            self.states.restore(manifest)
             self._measure(self.segment.end, missing)
-
-    def verify(self) -> None:
-        """Train again what leads through this segment and has lost one of its blobs."""
-        scope, segment = self.segment.scope, self.segment
-        for manifest in self.records.spanning(scope, segment.key, segment.start):
-            blobs = (manifest.checkpoint, manifest.metrics)
-            if not all(self.store.verifies(digest) for digest in blobs):
-                log.error("state %s is trained again: a blob of it is damaged", manifest.key)
-                self._replace(manifest)
 
     def _furthest(self, missing: list[Probed]) -> int:
         """The epoch of the last stored state that misses no measurement before it."""
@@ -111,127 +98,9 @@ class _Work:
                 return epoch
         return self.segment.start
 
-    def _load(self, key: str, epoch: int) -> None:
-        if epoch == 0:
-            self.trainer.load(None)
-        else:
-            self._restore(self._stored(key, epoch))
-
-    def _stored(self, key: str, epoch: int) -> Manifest:
-        manifest = self.records.manifest(self.segment.scope, key)
-        if manifest is None:
-            raise NotReady(f"state {key} (epoch {epoch}) is not stored yet")
-        return manifest
-
-    def _restore(self, manifest: Manifest) -> None:
-        """Go to a stored state; train it again where its checkpoint is gone or does not verify,
-        from the nearest whole one. In a loop: hundreds of checkpoints may have been collected."""
-        lost: list[Manifest] = []
-        while not self._loaded(manifest):
-            lost.append(manifest)
-            if manifest.start == 0:
-                self.trainer.load(None)
-                break
-            manifest = self._stored(manifest.parent, manifest.start)
-        for manifest in reversed(lost):
-            blobs = self._train_on(manifest)
-            # Where only the checkpoint was collected, what is shown of the state is whole, and
-            # stays also when another kind of device goes on from there.
-            if manifest.provenance["numerics"] == self.numerics or not self._is_collected(manifest):
-                self._accept(manifest, blobs)
-
-    def _loaded(self, manifest: Manifest) -> bool:
-        try:
-            self.trainer.load(self.store.read_blob(manifest.checkpoint))
-        except (Corrupt, NotFound) as error:
-            log.error("state %s is trained again: %s", manifest.key, error)
-            return False
-        return True
-
-    def _is_collected(self, manifest: Manifest) -> bool:
-        return self.store.exists(names.collected(self.segment.scope, manifest.key))
-
-    def _mend_metrics(self, epoch: int) -> None:
-        """Train again what leads to the state after `epoch` and has lost its metrics. Nothing is
-        built on those: where other bytes come out, the damage stays and is only said."""
-        if epoch == 0:
-            return
-        key = self._stored(self.segment.state(epoch), epoch).key
-        since = _idle_since(self.plan, self.segment)
-        for manifest in self.records.spanning(self.segment.scope, key, since):
-            if not self.store.verifies(manifest.metrics) and not self._metrics_again(manifest):
-                log.error(
-                    "the metrics of state %s are damaged; %s gave them, not %s",
-                    manifest.key, manifest.provenance["numerics"], self.numerics,
-                )  # fmt: skip
-
-    def _metrics_again(self, manifest: Manifest) -> bool:
-        if manifest.provenance["numerics"] != self.numerics:
-            return False
-        log.error("state %s is trained again: its metrics are damaged", manifest.key)
-        return manifest.metrics in self._train_again(manifest)
-
-    def _replace(self, manifest: Manifest) -> None:
-        """Train a stored state again. The same numerics class has to give the same bytes; another
-        one makes a new generation of the manifest, and what was built on the old stays."""
-        self._accept(manifest, self._train_again(manifest))
-
-    def _accept(self, manifest: Manifest, blobs: dict[str, bytes]) -> None:
-        expected = {manifest.checkpoint, manifest.metrics}
-        if manifest.provenance["numerics"] != self.numerics:
-            self._new_generation(manifest, blobs)
-        elif not expected <= blobs.keys():
-            raise Corrupt(
-                f"State {manifest.key} is damaged, and training it again gives other bytes than it"
-                f" had, on the same kind of device ({self.numerics}): look for a changed library or"
-                " a faulty machine"
-            )
-
-    def _new_generation(self, manifest: Manifest, blobs: dict[str, bytes]) -> None:
-        checkpoint, metrics = (self.store.write_blob(data) for data in blobs.values())
-        before = {"numerics": manifest.provenance["numerics"]}
-        before |= {"checkpoint": manifest.checkpoint, "metrics": manifest.metrics}
-        renewed = manifest.model_copy(
-            update={
-                "checkpoint": checkpoint,
-                "metrics": metrics,
-                "provenance": manifest.provenance
-                | {name: self.bench.provenance[name] for name in ("worker", "numerics", "device")}
-                | {"generation": manifest.provenance.get("generation", 1) + 1}
-                | {"replaces": before, "replaced": _now()},
-            }
-        )
-        self.store.write_json(
-            names.manifest(self.segment.scope, manifest.key), renewed.model_dump()
-        )
-        self.records.forget()
-
-    def _train_again(self, manifest: Manifest) -> dict[str, bytes]:
-        """Go to a stored state by training: its checkpoint and its metrics by their digests."""
-        self._load(manifest.parent, manifest.start)
-        return self._train_on(manifest)
-
-    def _train_on(self, manifest: Manifest) -> dict[str, bytes]:
-        """From the state before it. Blobs that came out as they were are written again."""
-        rows = [self._train(epoch) for epoch in range(manifest.start, manifest.end)]
-        blobs = {_digest(data): data for data in (self.trainer.checkpoint(), _encoded(rows))}
-        for digest in blobs.keys() & {manifest.checkpoint, manifest.metrics}:
-            self.store.write_blob(blobs[digest])
-        return blobs
-
     def _epoch(self, epoch: int) -> None:
-        self.rows.append(self._train(epoch))
-        self.times.append(_now())
-
-    def _train(self, epoch: int) -> dict[str, Any]:
-        stretch = next(s for s in self.stretches if s.start <= epoch < s.end)
-        began = time.monotonic()
-        rate = learning_rate(self.config, epoch - stretch.restart)
-        if 0 < epoch == stretch.optimizer_restart:
-            self.trainer.forget_momentum()
-        metrics = self.trainer.train_epoch(epoch, stretch.stimulus, rate, self.bench.tick)
-        self.bench.after_epoch(epoch + 1, time.monotonic() - began)
-        return {"epoch": epoch + 1, "stimulus": stretch.stimulus, **metrics}
+        self.rows.append(self.states.train_epoch(epoch))
+        self.times.append(moments.now())
 
     def _measure(self, epoch: int, missing: list[Probed], replayed: bool = False) -> None:
         for digest in [digest for at, digest in missing if at == epoch]:
@@ -243,7 +112,7 @@ class _Work:
                 "key": key,
                 "epoch": epoch,
                 "values": numbers.storable(values),
-                "provenance": self.bench.provenance | {"time": _now()},
+                "provenance": self.bench.provenance | {"time": moments.now()},
             }
             if replayed:
                 matches = self.bench.patiently(self._replay_matches)
@@ -283,11 +152,11 @@ class _Work:
             start=start,
             end=end,
             checkpoint=self.store.write_blob(checkpoint),
-            metrics=self.store.write_blob(_encoded(self.rows)),
+            metrics=self.store.write_blob(encoded(self.rows)),
             provenance=self.bench.provenance
             | {
-                "started": _now(self.started),
-                "finished": _now(),
+                "started": moments.at(self.started),
+                "finished": moments.now(),
                 "wall_seconds": time.time() - self.started,
                 "epoch_times": self.times,
             },
@@ -311,24 +180,3 @@ class _Work:
                 "state %s was stored with other bytes: theirs %s, ours %s",
                 ours.key, theirs.provenance.get("numerics"), ours.provenance.get("numerics"),
             )  # fmt: skip
-
-
-def _idle_since(plan: Plan, segment: Segment) -> int:
-    """Where the stored stretch above a segment begins that is no other task's to look at."""
-    idle = {(s.scope, s.key): s for s in plan.segments if s.stored and not s.probes}
-    while (above := idle.get((segment.scope, segment.parent))) is not None:
-        segment = above
-    return segment.start
-
-
-def _encoded(rows: list[dict[str, Any]]) -> bytes:
-    return json.dumps(numbers.storable(rows), sort_keys=True, separators=(",", ":")).encode()
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _now(seconds: float | None = None) -> str:
-    moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -66,12 +66,7 @@ class Crew:
         self.sender = Sender(app)
         self.name = f"{supervisor_name(os.getppid())}:{os.getpid()}"
         self.words = LastWords(settings)
-        self.plan = lru_cache(maxsize=8)(self._plan)
-
-    def _plan(self, experiment: str) -> Plan:
-        return Plan.model_validate(
-            self.store.read_json(names.experiment_object(experiment, "plan.json"))
-        )
+        self.plan = lru_cache(maxsize=8)(self.records.plan)
 
     # --- one piece of work ---
 

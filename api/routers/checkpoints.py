@@ -20,11 +20,10 @@ from api.dependencies import (
 )
 from api.errors import responses
 from api.service import Service
-from shared import names
+from shared import moments, names
 from shared.chain import Manifest
 from shared.errors import Corrupt, NotFound
 from shared.plan import Plan
-from shared.rows import shown_time
 
 router = APIRouter(prefix="/v1", tags=["results"])
 
@@ -96,7 +95,7 @@ def checkpoint(
         "sha256": manifest.checkpoint,
         "bytes": size,
         "link": records.store.link(blob, seconds, f"{key[:16]}-{manifest.end}.safetensors"),
-        "expires": shown_time(expires),
+        "expires": moments.shown(expires),
         "provenance": manifest.provenance,
     }
 
@@ -104,16 +103,15 @@ def checkpoint(
 def _size(manifest: Manifest, scope: str, service: Service) -> int:
     """Of a checkpoint that verifies. NotFound with the reason where it was collected."""
     store = service.store
-    try:
-        return len(store.read_blob(manifest.checkpoint))
-    except (Corrupt, NotFound) as error:
-        if store.exists(names.collected(scope, manifest.key)):
-            raise NotFound(
-                f"The checkpoint of state {manifest.key} was removed to make room (hubel fsck"
-                " --collect): a fork or a measurement that needs it trains it again"
-            ) from None
-        service.damage.met_state(scope, manifest)
-        raise Corrupt(
-            f"The checkpoint of state {manifest.key} is damaged ({error.detail}) and is computed"
-            " again, where a worker is there: ask again"
-        ) from error
+    if store.verifies(manifest.checkpoint):
+        return store.size(names.blob(manifest.checkpoint))
+    if store.exists(names.collected(scope, manifest.key)):
+        raise NotFound(
+            f"The checkpoint of state {manifest.key} was removed to make room (hubel fsck"
+            " --collect): a fork or a measurement that needs it trains it again"
+        )
+    service.damage.met_state(scope, manifest)
+    raise Corrupt(
+        f"The checkpoint of state {manifest.key} is damaged or gone and is computed again, where a"
+        " worker is there: ask again"
+    )

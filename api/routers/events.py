@@ -1,5 +1,6 @@
 """The stream of an experiment's events."""
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
@@ -7,7 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from api import answers, events
-from api.dependencies import ExperimentId, Json, ServiceIn
+from api.dependencies import ExperimentId, GateIn, Json, PrincipalIn, ServiceIn
 from api.errors import responses
 from api.routers.experiments import shown
 
@@ -33,12 +34,14 @@ async def stream(
     id: ExperimentId,
     request: Request,
     service: ServiceIn,
+    gate: GateIn,
+    principal: PrincipalIn,
     last_event_id: Annotated[
         str | None, Header(description="Of the last event received: what changed since is sent.")
     ] = None,
 ) -> Response:
     """Server-sent events, from the status as it is now to the experiment's end. A page's
-    EventSource reconnects by itself and goes on where it was."""
+    EventSource reconnects by itself and goes on where it was. A stream ends with its token."""
     await run_in_threadpool(service.accepted, id)
     after = events.number(last_event_id)
     if after == events.END:
@@ -46,7 +49,12 @@ async def stream(
     hub = _hub(request, service)
     hub.check_room()
     headers = {"Cache-Control": "no-store", "Connection": "close", "X-Accel-Buffering": "no"}
-    return StreamingResponse(hub.stream(id, after), 200, headers, events.MEDIA_TYPE)
+    return StreamingResponse(
+        hub.stream(id, after, partial(gate.still_admits, principal)),
+        200,
+        headers,
+        events.MEDIA_TYPE,
+    )
 
 
 def _hub(request: Request, service: ServiceIn) -> events.Events:

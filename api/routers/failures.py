@@ -1,7 +1,6 @@
 """What was tried before a run was given up, with the words that each try left."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 from fastapi import APIRouter
 
@@ -9,10 +8,9 @@ from api.dependencies import ExperimentId, Json, ServiceIn
 from api.errors import responses
 from api.experiment import Experiment
 from api.service import Service
-from shared import planning
+from shared import moments, planning
 from shared.attempts import Attempt, Attempts, History
 from shared.plan import Plan, Segment
-from shared.rows import shown_time
 
 router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
 
@@ -61,4 +59,4 @@ def _attempt(attempt: Attempt) -> Json:
 
 
 def _time(seconds: float) -> str:
-    return shown_time(datetime.fromtimestamp(seconds, UTC))
+    return moments.at(seconds)

@@ -18,8 +18,7 @@ from api.dependencies import (
 )
 from api.errors import responses
 from api.service import Service
-from shared import names
-from shared.rows import shown_time
+from shared import moments, names
 from shared.tokens import SCOPES, NewToken, Token
 
 router = APIRouter(prefix="/v1/tokens", tags=["tokens"], dependencies=[ADMIN])
@@ -73,7 +72,7 @@ def revoke(id: str, gate: GateIn) -> None:
 def _shown(token: Token, service: Service) -> Json:
     limited = token.device_seconds is not None
     about: dict[str, Any] = token.model_dump(exclude={"hash", "scope", "device_seconds"})
-    times = {name: about[name] and shown_time(about[name]) for name in ("created", "expires",
+    times = {name: about[name] and moments.shown(about[name]) for name in ("created", "expires",
                                                                         "revoked")}  # fmt: skip
     used = service.quotas.used(token.id) if limited else None
     return {

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Self
 
 HOST = "127.0.0.1"
@@ -39,6 +39,15 @@ class Listener:
     def refuse(self) -> None:
         """Nobody is there: connections are reset, new ones refused."""
         self.run(self._refuse())
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """Inside the block."""
+        self.refuse()
+        try:
+            yield
+        finally:
+            self.listen()
 
     def run(self, coroutine: Awaitable[None]) -> None:
         asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(20)  # type: ignore[arg-type]

@@ -18,14 +18,6 @@ class RedisProxy(Listener):
         """Messages that were held back while nobody answered."""
 
     @contextlib.contextmanager
-    def away(self) -> Iterator[None]:
-        self.refuse()
-        try:
-            yield
-        finally:
-            self.listen()
-
-    @contextlib.contextmanager
     def silent(self) -> Iterator[None]:
         """What was sent meanwhile arrives afterwards, as after a cut in the network."""
         self._loop.call_soon_threadsafe(self._speaks.clear)

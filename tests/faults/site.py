@@ -12,7 +12,7 @@ import httpx
 import redis
 
 from deploy.local import LocalMode
-from deploy.processes import Child, Post, Program
+from deploy.processes import Child, Program
 from deploy.servers import Credentials, Ports, free_ports, settings_for
 from shared.settings import Settings
 from shared.storage import Storage
@@ -35,8 +35,6 @@ class Site:
     def __init__(self, data: Path, workers: int = 2, env: dict[str, str] | None = None) -> None:
         self.data = data
         self.lines: list[str] = []
-        # A process is killed many times a minute here: it must not be taken for a hopeless one.
-        Post.LONGEST_PAUSE = 1.0
         ports, credentials = _place(data)
         self.store = StoreProxy(lambda: self.local.ports.s3, self._sender)
         self.redis = RedisProxy(lambda: self.local.ports.redis)
@@ -56,7 +54,10 @@ class Site:
         through = dataclasses.replace(self._ports, s3=self.store.port, redis=self.redis.port)
         fields = settings_for(through, self._credentials)
         env = {f"HUBEL_{name.upper()}": value for name, value in fields.items()} | self.env
-        self.local = LocalMode(self.data, workers=self._workers, say=self.lines.append, env=env)
+        # A process is killed many times a minute here: it must not be taken for a hopeless one.
+        self.local = LocalMode(
+            self.data, workers=self._workers, say=self.lines.append, env=env, longest_pause=1.0
+        )
         self.local.__enter__()
         self.http = httpx.Client(base_url=self.local.url, timeout=60, trust_env=False)
 

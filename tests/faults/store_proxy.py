@@ -44,14 +44,6 @@ class StoreProxy(Listener):
         finally:
             self.rules = [rule for rule in self.rules if rule not in rules]
 
-    @contextlib.contextmanager
-    def away(self) -> Iterator[None]:
-        self.refuse()
-        try:
-            yield
-        finally:
-            self.listen()
-
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         sender = self._sender(writer.get_extra_info("peername")[1])
         while True:

@@ -14,7 +14,7 @@ import pytest
 from serving import environment
 from small import body
 
-from api.service import IN_FLIGHT_SECONDS
+from api.acceptance import IN_FLIGHT_SECONDS
 from deploy import servers
 from deploy.processes import Child, Program, await_ready
 from shared import names

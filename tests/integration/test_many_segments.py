@@ -161,6 +161,26 @@ def test_an_attempt_that_says_it_failed_is_believed_at_once(service, experiment)
     assert service.status(experiment.id)["failures"] == [expected]
 
 
+@pytest.mark.parametrize(("queued_seconds", "believed"), [(5, 5), (22, 20), (600, 20)])
+def test_a_message_that_is_gone_from_an_empty_queue_is_sent_again(
+    settings, queued_seconds, believed
+):
+    live, work = Live(settings.model_copy(update={"queued_seconds": queued_seconds})), "a" * 64
+    assert live.idle([work]) == [work]
+    assert live.mark_queued(work)
+    age(live, work, believed - 1)
+    assert live.idle([work]) == []
+    assert not live.mark_queued(work)
+    age(live, work, 1)
+    assert live.idle([work]) == [work]
+    assert live.mark_queued(work)
+
+
+def age(live, work, seconds):
+    key = f"hubel:queued:{work}"
+    live._redis.pexpire(key, live._redis.pttl(key) - 1000 * seconds)
+
+
 def test_a_step_may_take_longer_than_a_lease(service):
     work, live = "a" * 64, service.live
     assert live.take(work, "a worker")

@@ -62,9 +62,7 @@ def test_forty_requests_at_two_processes_are_accepted_up_to_the_quota_and_not_be
     assert {answer for answer, id in answers if not id} == {"quota-exhausted"}
     for one in (*services, replica(settings)):
         assert one.quotas.used(student.id) == pytest.approx(7 * cost)
-    assert [names.experiment_of(n) for n in service.store.names(names.INDEX)] == sorted(
-        accepted, reverse=True
-    )
+    assert list(service.store.names(names.INDEX)) == sorted(map(names.index_entry, accepted))
 
 
 def test_the_refusal_says_what_is_used_asked_and_allowed(service: Service) -> None:

@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
 
@@ -60,6 +60,8 @@ class Known:
     retries: str | None = None
     cancelled: bool = False
     end: dict[str, Any] | None = None
+    shown_by: set[int] = field(default_factory=set)
+    """The replicas that have told of the end."""
 
 
 def told(step: Callable[..., Any]) -> Callable[..., Any]:
@@ -274,25 +276,28 @@ class Laboratory(RuleBasedStateMachine):
         self.place.mend()
         for replica in (0, 1):
             for found in self._listed(replica):
-                self._check(self.known[found["id"]], found)
+                self._check(self.known[found["id"]], found, replica)
 
     def _listed(self, replica: int) -> list[dict[str, Any]]:
-        """What another replica did shows within some seconds."""
+        """What another replica did or told shows within some seconds: a status is kept for one or
+        two. Who has told of an end tells of it from then on."""
         deadline = time.monotonic() + SHOWN_SECONDS
         path = f"/v1/experiments?tag=example:{self.number}&page_size=200"
         while True:
             page: list[dict[str, Any]] = self._get(replica, path)["experiments"]
             ids = sorted(found["id"] for found in page)
-            late = [f for f in page if self._cancelled(f["id"]) and f["state"] not in ENDED]
+            late = [f for f in page if f["state"] not in ENDED and self._may_be_late(f, replica)]
             if ids == sorted(self.known) and not late:
                 return page
             assert time.monotonic() < deadline, (ids, sorted(self.known), late)
             time.sleep(0.1)
 
-    def _cancelled(self, id: str) -> bool:
-        return id in self.known and self.known[id].cancelled
+    def _may_be_late(self, found: dict[str, Any], replica: int) -> bool:
+        known = self.known.get(found["id"])
+        ended = known is not None and (known.cancelled or known.end is not None)
+        return ended and replica not in known.shown_by
 
-    def _check(self, known: Known, found: dict[str, Any]) -> None:
+    def _check(self, known: Known, found: dict[str, Any], replica: int) -> None:
         assert found["state"] in STATES
         assert found["state"] != "failed", found
         assert found["retries"] == known.retries
@@ -306,6 +311,8 @@ class Laboratory(RuleBasedStateMachine):
             known.end = end
             if found["state"] == "succeeded":
                 self.world.check_numbers(found["id"], known.body)
+        if known.end is not None:
+            known.shown_by.add(replica)
 
     @told
     def teardown(self) -> None:

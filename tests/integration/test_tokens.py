@@ -15,7 +15,7 @@ from freezing import frozen
 from serving import serving
 from small import body
 
-from api import auth, cli
+from api import auth, cli, events
 from api.main import refusal
 from shared.settings import Settings
 from shared.storage import Storage
@@ -181,6 +181,26 @@ def test_a_revoked_token_ends_within_seconds_in_every_process(
     assert ask(ADMIN, "GET", path).json() == first
     problem(ask(ADMIN, "DELETE", "/v1/tokens/" + "0" * 20), 404)
     problem(ask(ADMIN, "DELETE", "/v1/tokens/x"), 404)
+
+
+def test_a_stream_ends_with_its_token(ask: Ask, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "HEARTBEAT_SECONDS", 0.1)
+    made = make(ask, "read")
+    id = ask(ADMIN, "POST", "/v1/experiments", json=SPEC).json()["id"]
+    headers = {"Authorization": f"Bearer {made['token']}"}
+    with (
+        httpx.Client(base_url=url, timeout=10, trust_env=False) as client,
+        client.stream("GET", f"/v1/experiments/{id}/events", headers=headers) as answer,
+    ):
+        lines = answer.iter_lines()
+        until = time.monotonic() + auth.FRESH_SECONDS + 1
+        while time.monotonic() < until:
+            next(lines)
+        assert ask(ADMIN, "DELETE", f"/v1/tokens/{made['id']}").status_code == 204
+        until = time.monotonic() + auth.FRESH_SECONDS + 2
+        for line in lines:
+            assert time.monotonic() < until
+            assert line != "event: end"
 
 
 def test_damage_neither_ends_a_token_nor_brings_back_a_revoked_one(
