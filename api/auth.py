@@ -61,6 +61,11 @@ class Gate:
             return True
         return token is not None and token.state == "live"
 
+    async def admit_still(self, principal: Principal) -> None:
+        """Unauthorized where it is admitted no more."""
+        if not await self.still_admits(principal):
+            raise Unauthorized(f"This token ended while the request was under way. {NEEDED}")
+
     def forget(self, id: str) -> None:
         """Look again before this token is believed."""
         self._seen.pop(id, None)

@@ -15,7 +15,7 @@ from api.tracker import Tracker
 from api.watch import Watch
 from shared import names, planning
 from shared.attempts import Attempts, History
-from shared.errors import HubelError
+from shared.errors import HubelError, NotFound
 from shared.repairs import Repairs
 from shared.work import preparation_work, repair_work, work_name
 
@@ -35,6 +35,8 @@ class Reconciler:
         self._indexed: set[str] = set()
         self._silent: dict[str, float] = {}
         """Since when nobody has held work whose last attempt has not said how it ended."""
+        self._told: dict[tuple[str, int], str] = {}
+        """Why a repair waits."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="reconcile", daemon=True)
 
@@ -163,10 +165,21 @@ class Reconciler:
             try:
                 self._see_to(repairs, id, index)
             except HubelError as error:
-                log.warning("segment %d of experiment %s waits: %s", index, id, error.detail)
+                self._once(id, index, error.detail)
+            except Exception:
+                log.exception("segment %d of experiment %s could not be seen to", index, id)
+
+    def _once(self, id: str, index: int, reason: str) -> None:
+        """What nobody can do is looked at in each pass and told of in the first."""
+        if self._told.get((id, index)) != reason:
+            self._told[id, index] = reason
+            log.warning("segment %d of experiment %s waits: %s", index, id, reason)
 
     def _see_to(self, repairs: Repairs, id: str, index: int) -> None:
-        segment, settings = self.service.tracker(id).plan.segments[index], self.service.settings
+        segments, settings = self.service.tracker(id).plan.segments, self.service.settings
+        if index >= len(segments):
+            raise NotFound(f"its plan has {len(segments)} (hubel fsck --repair removes the mark)")
+        segment = segments[index]
         if not self.live.idle([work := repair_work(segment)]):
             return
         history = Attempts.of_repair(self.store, id, index).history()

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 from api import limits, scratch
@@ -24,8 +24,10 @@ async def receive(
     content_length: int | None,
     store: Storage,
     settings: Settings,
+    admit_still: Callable[[], Awaitable[None]],
 ) -> tuple[Summary, bool]:
     """Store the .npz in `body` by its digest and let `name` point to it; False: it already did.
+    `admit_still` raises once whoever sends it may no longer: a body may take hours.
 
     At any error, a client that goes away included, nothing stays on this machine's disk.
     """
@@ -36,6 +38,7 @@ async def receive(
         folder = scratch.Folder(settings.scratch)
         try:
             await _spool(body, folder.path / "upload.npz", limit)
+            await admit_still()
         except BaseException:
             folder.remove()
             raise

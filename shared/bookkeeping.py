@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 
+from pydantic import ValidationError
+
 from shared import names
-from shared.errors import NotFound
+from shared.errors import Corrupt, NotFound
 from shared.findings import (
     INCONSISTENT,
     MISSING,
@@ -14,6 +16,7 @@ from shared.findings import (
     Mend,
 )
 from shared.inspection import Inspection
+from shared.records import Records
 
 _WITHOUT = """
 select id from experiment e where spec = 1 and {state}
@@ -64,6 +67,7 @@ class Bookkeeping:
         yield from self._unlinked()
         yield from self._linked_to_none()
         yield from self._claims()
+        yield from self._repairs()
 
     def _without_spec(self) -> Iterator[Finding]:
         for (id,) in self.ledger.rows(_NO_SPEC):
@@ -167,6 +171,25 @@ class Bookkeeping:
                     f"it claims experiment {id}, which was never accepted",
                     "an experiment: whoever sends the request again completes it",
                 )  # fmt: skip
+
+    def _repairs(self) -> Iterator[Finding]:
+        for id, word in self.ledger.rows("select id, other from marked where kind = 'repair'"):
+            said, name = self._repairs_nothing(id, int(word)), names.repair(id, int(word))
+            if said is not None and not self.inspection.is_gone(name):
+                yield self._finding(
+                    ORPHAN, name, said, "a segment to be computed again",
+                    self.inspection.removal(name),
+                )  # fmt: skip
+
+    def _repairs_nothing(self, id: str, index: int) -> str | None:
+        """Why nobody can do it."""
+        if self.inspection.is_gone(names.experiment_object(id, "spec.json")):
+            return f"there is no experiment {id}"
+        try:
+            segments = len(Records(self.store).plan(id).segments)
+        except (Corrupt, NotFound, ValidationError):  # it is planned again first
+            return None
+        return None if index < segments else f"the plan of {id} has {segments} segments"
 
     def _is_unused(self, id: str) -> bool:
         try:

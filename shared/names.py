@@ -49,6 +49,7 @@ _KINDS = {
         "link": rf"experiments/{_ID}/measurements/(?P<word>[0-9a-f]{{24}})\.json",
         "copy": r"copies/(?P<word>.+\.json)",
         "token": r"tokens/.+\.json",
+        "repair": rf"repairs/{_ID}-(?P<word>0|[1-9][0-9]{{0,8}})",
         "index": rf"index/[0-9a-f]{{12}}-{_ID}",
         "active": rf"active/{_ID}",
         "claim": r"idempotency/(?P<word>[^/]+/[0-9a-f]{64})\.json",
@@ -190,10 +191,10 @@ def repair(id: str, index: int) -> str:
     return f"{REPAIRS}{_experiment(id)}-{index}"
 
 
-def repair_of(name: str) -> tuple[str, int]:
-    """The experiment and the index that such a mark speaks of."""
-    id, _, index = name.removeprefix(REPAIRS).partition("-")
-    return _experiment(id), int(index)
+def repair_of(name: str) -> tuple[str, int] | None:
+    """The experiment and the index that such a mark speaks of. None where it is no such mark."""
+    found = parts(name)
+    return (found.id, int(found.word)) if found.kind == "repair" else None
 
 
 def repair_attempts_prefix(id: str, index: int) -> str:

@@ -41,13 +41,23 @@ class Precious:
         self.store.write_json(name, found)
         return found
 
+    def restore(self, name: str) -> None:
+        """Write it again from its copy. Corrupt or NotFound where that says no more."""
+        found = self.store.read_json(names.copy(name))
+        if found == self._readable(name):
+            raise Corrupt(f"{name!r} and its copy say the same")
+        self.store.write_json(name, found)
+
+    def _readable(self, name: str) -> Any:
+        try:
+            return self.store.read_json(name)
+        except (NotFound, Corrupt):
+            return None
+
     def copy(self, name: str) -> bool:
         """Make its copy where that is missing or damaged: whether it was."""
         value = self.read(name)
-        try:
-            whole = bool(self.store.read_json(names.copy(name)) == value)
-        except (NotFound, Corrupt):
-            whole = False
+        whole = bool(self._readable(names.copy(name)) == value)
         if not whole:
             self.store.write_json(names.copy(name), value)
         return not whole

@@ -24,20 +24,24 @@ class Repairs:
             return True
         if self._failure(name) is None:
             return False
+        self.ask_anew(experiment, index)
+        return True
+
+    def ask_anew(self, experiment: str, index: int) -> None:
+        """Whatever came of it before."""
         for tried in self.store.names(names.repair_attempts_prefix(experiment, index)):
             self.store.remove(tried)
-        self.store.write_json(name, {"asked": time.time()})
-        return True
+        self.store.write_json(names.repair(experiment, index), {"asked": time.time()})
 
     def wanted(self) -> Iterator[tuple[str, int]]:
         """What is neither done nor given up."""
-        for name in self.store.names(names.REPAIRS):
+        for which, name in self._marks():
             if self._failure(name) is None:
-                yield names.repair_of(name)
+                yield which
 
     def given_up(self) -> dict[tuple[str, int], Any]:
         """What keeps failing, with the reason."""
-        found = {names.repair_of(n): self._failure(n) for n in self.store.names(names.REPAIRS)}
+        found = {which: self._failure(name) for which, name in self._marks()}
         return {which: failure for which, failure in found.items() if failure is not None}
 
     def give_up(self, experiment: str, index: int, failure: dict[str, Any]) -> None:
@@ -47,6 +51,11 @@ class Repairs:
 
     def done(self, experiment: str, index: int) -> None:
         self.store.remove(names.repair(experiment, index))
+
+    def _marks(self) -> Iterator[tuple[tuple[str, int], str]]:
+        for name in self.store.names(names.REPAIRS):
+            if (which := names.repair_of(name)) is not None:
+                yield which, name
 
     def _failure(self, name: str) -> Any:
         try:

@@ -10,6 +10,9 @@ from typing import Any
 
 _HEAD = b'{"sha256":"'
 _DIGITS = 64
+_MOST_HIT = 4
+"""Bytes in which the head of a seal may differ and still be known as one. Another name of six
+letters differs in more."""
 
 
 def dump(value: dict[str, Any]) -> bytes:
@@ -20,15 +23,30 @@ def dump(value: dict[str, Any]) -> bytes:
     return _HEAD + _digest(body) + b'"' + comma + body[1:]
 
 
-def load(data: bytes) -> Any:
-    """The value without its seal. ValueError where it is not JSON, or not what the seal says."""
+def load(data: bytes) -> dict[str, Any]:
+    """The value without its seal. ValueError where it is no JSON object, or not what the seal
+    says."""
     if not is_sealed(data):
-        return json.loads(data)
-    sealed = data[len(_HEAD) : len(_HEAD) + _DIGITS]
-    body = b"{" + data[len(_HEAD) + _DIGITS + 1 :].removeprefix(b",")
-    if _digest(body) != sealed:
+        return _without_seal(data)
+    end = len(_HEAD) + _DIGITS
+    body = b"{" + data[end + 1 :].removeprefix(b",")
+    if data[end : end + 1] != b'"' or _digest(body) != data[len(_HEAD) : end]:
         raise ValueError(f"its {len(body)} bytes are not those that it was sealed with")
-    return json.loads(body)
+    return dict(json.loads(body))
+
+
+def _without_seal(data: bytes) -> dict[str, Any]:
+    """One that was written before there were seals, not one of which the seal was hit."""
+    value = json.loads(data)
+    if not isinstance(value, dict):
+        raise ValueError(f"found JSON of {len(data)} bytes that is no object")
+    if len(data) > len(_HEAD) and _differing(data) <= _MOST_HIT:
+        raise ValueError(f"its seal is damaged: it begins with {data[: len(_HEAD)]!r}")
+    return value
+
+
+def _differing(data: bytes) -> int:
+    return sum(found != expected for found, expected in zip(data, _HEAD, strict=False))
 
 
 def is_sealed(data: bytes) -> bool:

@@ -12,11 +12,12 @@ from pydantic import ValidationError
 from shared import names, stored_spec
 from shared.chain import Manifest
 from shared.errors import Corrupt, Invalid, NotFound, TooNew
-from shared.findings import DAMAGED, REBUILT, Finding, Mend
+from shared.findings import DAMAGED, INCONSISTENT, MISSING, REBUILT, Finding, Mend
 from shared.inspection import Inspection, said
 from shared.names import Parts
 from shared.plan import Plan
 from shared.precious import Precious
+from shared.repairs import Repairs
 from shared.storage import Entry
 
 PREFIXES = (
@@ -44,6 +45,7 @@ class Survey:
             "copy": self._copy,
             "token": self._token,
             "link": self._link,
+            "repair": self._repair,
             "index": self._marked,
             "active": self._marked,
             "dataset use": self._marked,
@@ -136,6 +138,24 @@ class Survey:
         self.ledger.add("marked", parts.kind, parts.id, parts.key)
         return None
 
+    def _repair(self, entry: Entry, parts: Parts) -> Finding | None:
+        self.ledger.add("marked", "repair", parts.id, parts.word)
+        try:
+            self.inspection.json(entry)
+        except Corrupt as error:
+            return self.inspection.damaged(
+                entry, error, "when a repair was asked for: asked for again",
+                self._asking(parts.id, int(parts.word)),
+            )  # fmt: skip
+        return None
+
+    def _asking(self, id: str, index: int) -> Mend:
+        def mend() -> str:
+            Repairs(self.store).ask_anew(id, index)
+            return REBUILT
+
+        return mend
+
     def _claim(self, entry: Entry, parts: Parts) -> Finding | None:
         try:
             id = str(self.inspection.json(entry)["id"])
@@ -160,18 +180,33 @@ class Survey:
 
     def _from_copy(self, name: str) -> Mend:
         def mend() -> str:
-            Precious(self.store).read(name)
+            Precious(self.store).restore(name)
             return REBUILT
 
         return mend
 
     def _copy(self, entry: Entry, parts: Parts) -> Finding | None:
-        name = parts.word
+        """It says what `parts.word` says, which was written once, before it."""
+        name, finding = parts.word, self.inspection.report.finding
         try:
-            self.inspection.json(entry)
+            copied = self.inspection.json(entry)
         except Corrupt as error:
             return self.inspection.damaged(entry, error, f"a copy of {name}", self._copying(name))
-        return None
+        try:
+            original = self.store.read_json(name)
+        except Corrupt:  # found at its own place, and mended from here
+            return None
+        except NotFound:
+            return finding(
+                MISSING, name, f"nothing, and yet there is {entry.name}", "what was copied there",
+                self._from_copy(name),
+            )  # fmt: skip
+        if copied == original:
+            return None
+        return finding(
+            INCONSISTENT, entry.name, f"it does not say what {name} says", "a copy of it",
+            self._copying(name), entry.bytes,
+        )  # fmt: skip
 
     def _copying(self, name: str) -> Mend:
         def mend() -> str:

@@ -1,6 +1,10 @@
 """What the parent process sees to: how a child died is written down at once, a child that cannot
 be interrupted is ended, and a worker that hears nothing of a full queue is restarted."""
 
+# Threads of this process would import these two when a child has died, which is when the next one
+# is forked: that would wait for ever for the lock of a module whose importer it has not.
+import _strptime  # type: ignore[import-not-found]  # noqa: F401
+import encodings.idna  # noqa: F401
 import logging
 import os
 import queue
@@ -41,6 +45,8 @@ class Overseer:
         self._oom_kills = _oom_kills()
         self._beats: dict[Path, float] = {}
         self._silent: dict[Path, float] = {}
+        self._mute: dict[tuple[int, str], float] = {}
+        """Since a child took a task without a word of it: by process and task."""
         self._ended_hung: set[int] = set()
         self._deaf = 0.0
         self._live = Live(settings)
@@ -104,15 +110,16 @@ class Overseer:
         pause = threading.Event()
         while not pause.wait(LOOK_SECONDS):
             try:
-                self._look_at_children()
+                children = last_words.of_children(os.getpid(), self.settings)
+                self._look_at(children)
+                self._look_at_beginners(children)
                 self._listen()
             except Exception:
                 log.exception("the overseer looks again")
 
-    def _look_at_children(self) -> None:
+    def _look_at(self, children: dict[int, Path]) -> None:
         """The child ends itself when it hangs, if any of its threads can run. Counted in looks: a
         machine that slept as a whole has not hung."""
-        children = last_words.of_children(os.getpid(), self.settings)
         for pid, path in children.items():
             try:
                 beat = path.stat().st_mtime
@@ -122,17 +129,33 @@ class Overseer:
                 self._beats[path], self._silent[path] = beat, 0.0
                 continue
             self._silent[path] += LOOK_SECONDS
-            if self._silent[path] > self.settings.hang_seconds + 2 * LOOK_SECONDS:
-                self._end(pid, path)
+            if self._is_hung(self._silent[path]) and not self._end(pid):
+                path.unlink(missing_ok=True)  # it ended long ago, and nobody asked for its words
 
-    def _end(self, pid: int, path: Path) -> None:
+    def _look_at_beginners(self, children: dict[int, Path]) -> None:
+        """A child that has taken a task soon says so. One that does not will never."""
+        taken = {(each.worker_pid, each.id) for each in list(state.active_requests)}
+        self._mute = {
+            (pid, id): self._mute.get((pid, id), 0.0) + LOOK_SECONDS
+            for pid, id in taken
+            if pid is not None and pid not in children
+        }
+        for (pid, _), silent in self._mute.items():
+            if self._is_hung(silent):
+                self._end(pid)
+
+    def _is_hung(self, silent: float) -> bool:
+        return silent > self.settings.hang_seconds + 2 * LOOK_SECONDS
+
+    def _end(self, pid: int) -> bool:
+        """False where there is no such process."""
         try:
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:  # it ended long ago, and nobody asked for its words
-            path.unlink(missing_ok=True)
-            return
+        except ProcessLookupError:
+            return False
         self._ended_hung.add(pid)
         log.error("child %d gives no sign of life and is ended", pid)
+        return True
 
     def _listen(self) -> None:
         if state.active_requests or not self._live.queue_length():

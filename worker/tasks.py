@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -190,11 +191,14 @@ class Crew:
         """This machine or its way to the store is at fault: leave the queue to others until it is
         not. Looks again after a while, longer each time."""
         rest = 1.0
-        while error is not None and not self.stopping.is_set():
-            log.warning("this worker takes nothing for %.0f s: %s", rest, error)
-            self.stopping.wait(rest)
-            rest = min(LONGEST_REST, 2 * rest)
-            error = self._unfit()
+        with self.words:
+            while error is not None and not self.stopping.is_set():
+                log.warning("this worker takes nothing for %.0f s: %s", rest, error)
+                until = time.monotonic() + rest
+                while time.monotonic() < until and not self.stopping.wait(1.0):
+                    self.words.beat()
+                rest = min(LONGEST_REST, 2 * rest)
+                error = self._unfit()
 
     def _unfit(self) -> Exception | None:
         """What keeps this worker from work: a store that refuses or is away, a full disk."""
@@ -230,7 +234,8 @@ class Crew:
         work, report = tick.work, {"start": segment.start, "end": segment.end}
 
         def after_epoch(epoch: int, seconds: float) -> None:
-            self.live.count_epoch(experiment)
+            if how is None:  # a repair is no part of the experiment, which may have ended long ago
+                self.live.count_epoch(experiment)
             self.live.report(work, report | {"epoch": epoch, "seconds_per_epoch": seconds})
 
         bench = Bench(

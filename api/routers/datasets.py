@@ -3,13 +3,14 @@
 import contextlib
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from api import limits, uploads
-from api.dependencies import ADMIN, SUBMIT, Json, ServiceIn
+from api.dependencies import ADMIN, SUBMIT, GateIn, Json, PrincipalIn, ServiceIn
 from api.errors import responses
 from api.service import Service
 from shared import dataset_store, names
@@ -58,12 +59,20 @@ def dataset(name: str, service: ServiceIn) -> Json:
     },
     openapi_extra=UPLOAD,
 )
-async def put(name: str, request: Request, service: ServiceIn) -> Response:
-    """Store an .npz by the digest of its arrays, and let the name point to it."""
+async def put(
+    name: str, request: Request, service: ServiceIn, gate: GateIn, principal: PrincipalIn
+) -> Response:
+    """Store an .npz by the digest of its arrays, and let the name point to it. Nothing is stored
+    where the token ends before the body does."""
     length = request.headers.get("content-length", "")
     announced = int(length) if length.isascii() and length.isdigit() else None
     summary, is_new = await uploads.receive(
-        name, request.stream(), announced, service.store, service.settings
+        name,
+        request.stream(),
+        announced,
+        service.store,
+        service.settings,
+        partial(gate.admit_still, principal),
     )
     body = {"name": name, "built_in": False, "prepared": True, **_facts(name, summary)}
     return JSONResponse(body, 201 if is_new else 200, {"Location": f"{router.prefix}/{name}"})

@@ -1,9 +1,15 @@
-"""A real worker, of which the child does to some seeds what goes wrong in real life."""
+"""A real worker, of which the child does to some seeds what goes wrong in real life.
+
+POISON_FIRST, a file's name: the first task hangs before anything of it has begun, and makes it.
+POISON_IMPORT, a module's name: the parent takes 20 seconds to import it.
+"""
 
 import ctypes
 import os
 import signal
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 from celery import signals
@@ -50,6 +56,28 @@ def poison(**_):
     Trainer.train_epoch = train_epoch
 
 
+def hang_first(sender, **_):
+    first = Path(os.environ["POISON_FIRST"])
+    if sender.name == "hubel.train" and not first.exists():
+        first.touch()
+        hang()
+
+
+class SlowImport:
+    """Of one module, in the parent alone: time enough for a child to be forked meanwhile."""
+
+    def __init__(self, name):
+        self.name, self.pid = name, os.getpid()
+
+    def find_spec(self, name, path=None, target=None):
+        if name == self.name and os.getpid() == self.pid:
+            time.sleep(20)
+
+
 if __name__ == "__main__":
     signals.task_prerun.connect(poison, weak=False)
+    if "POISON_FIRST" in os.environ:
+        signals.task_prerun.connect(hang_first, weak=False)
+    if "POISON_IMPORT" in os.environ:
+        sys.meta_path.insert(0, SlowImport(os.environ["POISON_IMPORT"]))
     main()

@@ -102,6 +102,18 @@ def test_every_object_that_loses_a_bit_is_found(lab, done):
         store.write(name, data)
 
 
+def test_of_every_kind_of_object_a_damaged_seal_is_found(lab, done):
+    store = lab.service.store
+    sealed_ones = {names.parts(name).kind: name for name in store.names("")
+                   if name.endswith(".json")}  # fmt: skip
+    for kind, name in sealed_ones.items():
+        whole = store.read(name)
+        flip(lab, name, 3)
+        found = [(f.object, f.kind) for f in Checked(lab).found]
+        assert (name, "damaged") in found, kind
+        store.write(name, whole)
+
+
 def test_a_quick_check_reads_no_blobs_and_still_sees_that_one_is_gone(lab, done):
     first, *_, last = manifests(lab, done)
     flip(lab, names.blob(first.checkpoint))
@@ -212,6 +224,60 @@ def test_what_is_kept_twice_is_mended_from_its_copy_and_the_copy_from_it(lab, do
         (found,) = Checked(lab, repair=True).found
         assert (found.object, found.action) == (damaged, "rebuilt")
         assert store.read_json(name) == store.read_json(names.copy(name)) == whole
+
+
+@pytest.mark.parametrize("what", ["spec", "outcome"])
+def test_what_is_kept_twice_and_has_been_lost_once_is_there_again(lab, done, what):
+    store, name = lab.service.store, names.experiment_object(done, f"{what}.json")
+    whole = store.read_json(name)
+    store.remove(name)
+    found = [f for f in Checked(lab, repair=True).found if f.object == name]
+    assert [(f.kind, f.action) for f in found] == [("missing", "rebuilt")]
+    assert store.read_json(name) == whole
+    assert Checked(lab).found == []
+
+
+def test_a_copy_that_says_something_else_is_found_and_made_again(lab, done):
+    store, name = lab.service.store, names.experiment_object(done, "outcome.json")
+    store.write(names.copy(name), b"{}")
+    (found,) = Checked(lab).found
+    assert (found.kind, found.object) == ("inconsistent", names.copy(name))
+    (found,) = Checked(lab, repair=True).found
+    assert found.action == "rebuilt"
+    assert store.read_json(names.copy(name)) == store.read_json(name)
+    assert Checked(lab).found == []
+
+
+def test_an_outcome_that_says_nothing_is_rebuilt_only_where_its_copy_says_more(lab, done):
+    store, name = lab.service.store, names.experiment_object(done, "outcome.json")
+    whole = store.read_json(name)
+    store.write(name, b"{}")
+    (found,) = [f for f in Checked(lab, repair=True).found if f.object == name]
+    assert (found.kind, found.action) == ("damaged", "rebuilt")
+    assert store.read_json(name) == whole
+    for each in (name, names.copy(name)):
+        store.write(each, b"{}")
+    (found,) = [f for f in Checked(lab, repair=True).found if f.object == name]
+    assert found.action == "impossible"
+
+
+@pytest.mark.parametrize("nothing", [b"null", b"[1]", b"{}}"])
+def test_marks_that_ask_for_a_repair_are_read_and_those_of_nothing_removed(lab, done, nothing):
+    store = lab.service.store
+    lab.reconciler.stop()
+    real, beyond, nobodys = (names.repair(*which) for which in (
+        (done, 0), (done, 99), ("0" * 24, 0)))  # fmt: skip
+    store.write(real, nothing)
+    store.write_json(beyond, {"asked": 0})
+    store.write_json(nobodys, {"asked": 0})
+    found = {f.object: (f.kind, f.action) for f in Checked(lab, repair=True).found}
+    assert found == {
+        real: ("damaged", "rebuilt"),
+        beyond: ("orphan", "removed"),
+        nobodys: ("orphan", "removed"),
+    }
+    assert list(Repairs(store).wanted()) == [(done, 0)]
+    assert Checked(lab).found == []
 
 
 def test_what_points_nowhere_is_removed_and_a_blob_that_nothing_names_is_left(lab, done):

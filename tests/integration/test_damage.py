@@ -10,6 +10,7 @@ from serving import serving
 from small import results, submit
 
 from shared import names
+from shared.attempts import Attempts
 from shared.repairs import Repairs
 
 pytestmark = pytest.mark.services
@@ -160,6 +161,31 @@ def test_training_without_reuse_replaces_damage_of_the_same_size(lab, http, trun
     one = http.get(f"checkpoints/{manifest.key}").json()
     data = httpx.get(one["link"], trust_env=False).content
     assert hashlib.sha256(data).hexdigest() == one["sha256"]
+
+
+def test_a_mark_that_nobody_can_do_keeps_no_other_repair_waiting(lab, http, trunk):
+    store = lab.service.store
+    store.write(names.repair(trunk, 0), b"null")
+    for nonsense in (names.repair(trunk, 99), names.repair("0" * 24, 0), "repairs/x", "repairs/1-"):
+        store.write(nonsense, b"[1]")
+    before = lab.service.status(trunk)
+    name, whole = damage(lab, state(lab, trunk, 6).metrics)
+    assert Repairs(store).ask(trunk, 2)
+    wait_for(lambda: not store.exists(names.repair(trunk, 2)))
+    assert store.read(name) == whole
+    wait_for(lambda: not store.exists(names.repair(trunk, 0)))
+    assert lab.service.status(trunk) == before, "repairs are no part of the experiment"
+
+
+@pytest.mark.parametrize("nothing", [b"null", b"[1]", b'"a"'])
+def test_a_note_of_a_try_that_says_nothing_holds_nothing_up(lab, trunk, nothing):
+    lab.workers[0].kill()
+    id = submit(lab, **LONGER)
+    waiting = next(s for s in lab.service.plan(id).segments if not s.stored)
+    tries = Attempts.of_segment(lab.service.store, id, waiting)
+    lab.service.store.write(tries.begin("nobody:1:2"), nothing)
+    lab.start_worker()
+    assert lab.wait(id)["state"] == "succeeded"
 
 
 def pretend_elsewhere(lab, manifest):

@@ -10,6 +10,7 @@ from shared.attempts import Attempts
 
 pytestmark = pytest.mark.services
 
+POISONED = str(Path(__file__).parent / "poisoned_worker.py")
 EXPECTED = {
     101: ("error", "ValueError", "a shape that does not fit"),
     102: ("error", "MemoryError", "Unable to allocate"),
@@ -34,7 +35,7 @@ def poisoned(lab, tmp_path):
     limits = {"max_attempts": 2, "max_infrastructure_attempts": 2, "retry_seconds": 0.2}
     for name, value in limits.items():
         setattr(lab.settings, name, value)
-    lab.start_worker(str(Path(__file__).parent / "poisoned_worker.py"), HUBEL_HANG_SECONDS="20")
+    lab.start_worker(POISONED, HUBEL_HANG_SECONDS="20")
     return lab
 
 
@@ -64,6 +65,24 @@ def test_poison_fails_alone_and_the_next_experiment_starts_within_a_minute(poiso
     began = time.monotonic()
     assert poisoned.wait(next_one)["state"] == "succeeded"
     assert time.monotonic() - began < 60
+
+
+def test_a_child_forked_while_the_parent_imports_comes_up(lab, http):
+    """It would wait for the lock of a module whose importer is a thread that it has not."""
+    lab.settings.max_attempts, lab.settings.max_infrastructure_attempts = 1, 2
+    lab.start_worker(POISONED, POISON_IMPORT="_strptime")
+    # A child is killed; while the parent reads what it did, another ends; a third tries again.
+    id = submit(lab, **ONE, seeds=[104, 101])
+    assert lab.wait(id)["state"] == "failed"
+
+
+def test_a_child_that_hangs_before_it_has_begun_is_ended(lab, http, tmp_path):
+    first = tmp_path / "hung"
+    lab.start_worker(POISONED, POISON_FIRST=str(first), HUBEL_HANG_SECONDS="5")
+    id = submit(lab, **ONE)
+    assert lab.wait(id)["state"] == "succeeded"
+    assert first.exists()
+    assert any("gives no sign of life" in line for line in lab.lines)
 
 
 def test_a_loss_that_is_not_finite_is_a_result_and_says_from_which_step(lab, http):

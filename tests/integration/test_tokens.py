@@ -1,5 +1,6 @@
 """Who may do what, over HTTP, on a real store and a real Redis."""
 
+import io
 import json
 import threading
 import time
@@ -8,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import redis
 from click.testing import CliRunner
@@ -201,6 +203,29 @@ def test_a_stream_ends_with_its_token(ask: Ask, url: str, monkeypatch: pytest.Mo
         for line in lines:
             assert time.monotonic() < until
             assert line != "event: end"
+
+
+def test_an_upload_whose_token_ends_on_the_way_stores_nothing(ask: Ask, storage: Storage) -> None:
+    made = make(ask, "submit")
+    file = io.BytesIO()
+    images, labels = np.zeros((8, 4, 4, 3), np.uint8), np.arange(8) % 2
+    np.savez(
+        file, train_images=images, train_labels=labels, test_images=images, test_labels=labels
+    )
+    whole = file.getvalue()
+
+    def slowly() -> Iterator[bytes]:
+        yield whole[:100]
+        time.sleep(0.5)  # it is admitted, and the rest is under way
+        assert ask(ADMIN, "DELETE", f"/v1/tokens/{made['id']}").status_code == 204
+        time.sleep(auth.FRESH_SECONDS + 0.5)
+        yield whole[100:]
+
+    said = problem(ask(made["token"], "PUT", "/v1/datasets/ours", content=slowly()), 401)
+    assert "ended while the request was under way" in said
+    assert list(storage.names("datasets/")) == []
+    again = make(ask, "submit")["token"]
+    assert ask(again, "PUT", "/v1/datasets/ours", content=whole).status_code == 201
 
 
 def test_damage_neither_ends_a_token_nor_brings_back_a_revoked_one(
