@@ -208,10 +208,8 @@ def test_a_stream_ends_with_its_token(ask: Ask, url: str, monkeypatch: pytest.Mo
 def test_an_upload_whose_token_ends_on_the_way_stores_nothing(ask: Ask, storage: Storage) -> None:
     made = make(ask, "submit")
     file = io.BytesIO()
-    images, labels = np.zeros((8, 4, 4, 3), np.uint8), np.arange(8) % 2
-    np.savez(
-        file, train_images=images, train_labels=labels, test_images=images, test_labels=labels
-    )
+    images, labels = np.zeros((8, 8, 8, 3), np.uint8), np.arange(8) % 2
+    np.savez(file, train_images=images, train_labels=labels, test_images=images, test_labels=labels)
     whole = file.getvalue()
 
     def slowly() -> Iterator[bytes]:
@@ -225,7 +223,8 @@ def test_an_upload_whose_token_ends_on_the_way_stores_nothing(ask: Ask, storage:
     assert "ended while the request was under way" in said
     assert list(storage.names("datasets/")) == []
     again = make(ask, "submit")["token"]
-    assert ask(again, "PUT", "/v1/datasets/ours", content=whole).status_code == 201
+    stored = ask(again, "PUT", "/v1/datasets/ours", content=whole)
+    assert stored.status_code == 201, stored.text
 
 
 def test_damage_neither_ends_a_token_nor_brings_back_a_revoked_one(
