@@ -148,10 +148,12 @@ class Overseer:
         return silent > self.settings.hang_seconds + 2 * LOOK_SECONDS
 
     def _end(self, pid: int) -> bool:
-        """False where there is no such process."""
+        """False where this process has no such child: the number may be another's by now."""
         try:
+            if hasattr(os, "waitid"):  # macOS has it from Python 3.13 on
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
+        except (ChildProcessError, ProcessLookupError):
             return False
         self._ended_hung.add(pid)
         log.error("child %d gives no sign of life and is ended", pid)

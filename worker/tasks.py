@@ -131,12 +131,13 @@ class Crew:
     ) -> bool:
         attempt = attempts.begin(self.name)
         hung = partial(self._hung, attempts, attempt, work)
+        abandoned = partial(self._abandoned, attempts, attempt, work)
         limit = patience * self.settings.hang_seconds
         with self.words:
             try:
                 with Heartbeat(
                     self.live, experiment, work, self.name, limit, hung, self.words.beat,
-                    partial(self._ended, experiment),
+                    partial(self._ended, experiment), abandoned,
                 ) as tick:  # fmt: skip
                     done = run(tick)
             except (Cancelled, NotReady) as reason:
@@ -166,6 +167,17 @@ class Crew:
             self.live.release(work, self.name)
         finally:
             os._exit(HUNG)
+
+    def _abandoned(self, attempts: Attempts, attempt: str, work: str) -> NoReturn:
+        """In the thread that watches: a step that takes minutes, or a download, holds no device for
+        an experiment that was cancelled."""
+        log.warning("%s was cancelled and is given up in the middle of a step", work)
+        try:
+            attempts.forget(attempt)
+            self.live.release(work, self.name)
+        finally:
+            self.words.path.unlink(missing_ok=True)
+            os._exit(SPENT)
 
     # --- what is left of this process after it ---
 

@@ -1,6 +1,7 @@
 """A real worker, of which the child does to some seeds what goes wrong in real life.
 
 POISON_FIRST, a file's name: the first task hangs before anything of it has begun, and makes it.
+POISON_DATA, a file's name: while there is none, decoding a data set hangs, and makes it.
 POISON_IMPORT, a module's name: the parent takes 20 seconds to import it.
 """
 
@@ -56,11 +57,28 @@ def poison(**_):
     Trainer.train_epoch = train_epoch
 
 
-def hang_first(sender, **_):
-    first = Path(os.environ["POISON_FIRST"])
-    if sender.name == "hubel.train" and not first.exists():
-        first.touch()
+def hang_once(variable):
+    once = Path(os.environ[variable])
+    if not once.exists():
+        once.touch()
         hang()
+
+
+def hang_first(sender, **_):
+    if sender.name == "hubel.train":
+        hang_once("POISON_FIRST")
+
+
+def hang_at_data(**_):
+    from worker.datasets import BUILTIN
+
+    sound = BUILTIN["gratings"]
+
+    def gratings(*args):
+        hang_once("POISON_DATA")
+        return sound(*args)
+
+    BUILTIN["gratings"] = gratings
 
 
 class SlowImport:
@@ -78,6 +96,8 @@ if __name__ == "__main__":
     signals.task_prerun.connect(poison, weak=False)
     if "POISON_FIRST" in os.environ:
         signals.task_prerun.connect(hang_first, weak=False)
+    if "POISON_DATA" in os.environ:
+        signals.worker_process_init.connect(hang_at_data, weak=False)
     if "POISON_IMPORT" in os.environ:
         sys.meta_path.insert(0, SlowImport(os.environ["POISON_IMPORT"]))
     main()

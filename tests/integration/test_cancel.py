@@ -4,6 +4,7 @@ import random
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 import redis
@@ -31,6 +32,7 @@ ENDLESS = {
 }
 """A segment of it takes minutes."""
 SHORT = {"training": {"epochs": 2, "batch_size": 64}, "sweep": {}, "deficit": None}
+POISONED = str(Path(__file__).parent / "poisoned_worker.py")
 FREE_SECONDS = 40.0
 """Within which the device has to be at its next experiment. It takes 0.1 to 6 s (DECISIONS.md) on a
 machine that the tests need not have for themselves; the segment would take a minute or more."""
@@ -83,6 +85,33 @@ def test_the_device_is_at_the_next_experiment_within_seconds(lab, forgetful):
     lab.wait(following, lambda s: s["state"] != "queued", FREE_SECONDS)
     print(f"free after {time.monotonic() - began:.1f} s")
     assert lab.wait(following)["state"] == "succeeded"
+    assert lab.service.status(id)["state"] == "cancelled"
+
+
+def test_a_step_that_takes_long_holds_no_device_for_what_was_cancelled(lab):
+    """Here one that would take an hour."""
+    lab.start_worker(POISONED)
+    lab.wait(submit(lab, **SHORT))
+    id = submit(lab, **SHORT, seeds=[105])
+    lab.wait(id, lambda s: s["progress"] and s["progress"]["epochs"]["trained"] == 1)
+    following = submit(lab, **SHORT, seeds=[7])
+    time.sleep(1)
+    lab.service.cancel(id)
+    began = time.monotonic()
+    assert lab.wait(following, seconds=FREE_SECONDS)["state"] == "succeeded"
+    print(f"at an end after {time.monotonic() - began:.1f} s")
+    assert lab.service.status(id)["state"] == "cancelled"
+    assert not any("died at" in line for line in lab.lines)
+
+
+def test_a_data_set_that_takes_long_holds_no_device_for_what_was_cancelled(lab, tmp_path):
+    once = tmp_path / "hung"
+    lab.start_worker(POISONED, POISON_DATA=str(once))
+    id, following = submit(lab, **SHORT), submit(lab, **SHORT, seeds=[7])
+    while not once.exists():
+        time.sleep(0.1)
+    lab.service.cancel(id)
+    assert lab.wait(following, seconds=FREE_SECONDS)["state"] == "succeeded"
     assert lab.service.status(id)["state"] == "cancelled"
 
 
