@@ -44,6 +44,10 @@ async def pieces(data: bytes, size: int = 1000) -> AsyncIterator[bytes]:
         yield data[start : start + size]
 
 
+async def always() -> None:
+    """Whoever sends it may go on."""
+
+
 @pytest.fixture
 def scratch(tmp_path: Path) -> Path:
     folder = tmp_path / "scratch"
@@ -64,7 +68,7 @@ class Upload:
         self, name: str, data: bytes | AsyncIterator[bytes], length: int | None = None
     ) -> tuple[Summary, bool]:
         body = pieces(data) if isinstance(data, bytes) else data
-        return asyncio.run(receive(name, body, length, self.store, self.settings))
+        return asyncio.run(receive(name, body, length, self.store, self.settings, always))
 
 
 def objects(store: Storage) -> list[str]:
@@ -212,7 +216,7 @@ def test_an_upload_that_stalls_is_ended_and_one_that_is_only_slow_is_not(
 def test_a_caller_that_is_cancelled_leaves_no_files(upload: Upload, scratch: Path) -> None:
     async def cancelled() -> None:
         body = pieces(npz())
-        task = asyncio.create_task(receive("mine", body, None, upload.store, upload.settings))
+        task = asyncio.create_task(receive("mine", body, None, upload.store, upload.settings, always))
         while not any(scratch.glob("*/arrays")):
             await asyncio.sleep(0)
             if task.done():
