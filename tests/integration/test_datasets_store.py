@@ -216,7 +216,9 @@ def test_an_upload_that_stalls_is_ended_and_one_that_is_only_slow_is_not(
 def test_a_caller_that_is_cancelled_leaves_no_files(upload: Upload, scratch: Path) -> None:
     async def cancelled() -> None:
         body = pieces(npz())
-        task = asyncio.create_task(receive("mine", body, None, upload.store, upload.settings, always))
+        task = asyncio.create_task(
+            receive("mine", body, None, upload.store, upload.settings, always)
+        )
         while not any(scratch.glob("*/arrays")):
             await asyncio.sleep(0)
             if task.done():
