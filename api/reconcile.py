@@ -187,7 +187,7 @@ class Reconciler:
             log.error("segment %d of experiment %s cannot be mended", index, id)
             repairs.give_up(id, index, history.shown())
         elif history.pause(settings) <= 0 and self.live.mark_queued(work):
-            self.service.sender.repair(id, index)
+            self.service.sender.repair(id, index, segment)
 
     def _is_over(self, work: str, history: History) -> bool:
         """Whether the last attempt has ended: it says so, or nobody holds the work for half a lease

@@ -91,6 +91,18 @@ class Cancelled(HubelError):
     status, code, title = 409, "cancelled", "Cancelled"
 
 
+class Stopped(HubelError):
+    """Raised between two steps of training when the worker was asked to stop a while ago."""
+
+    status, code, title = 409, "stopped", "The worker stops"
+
+
+class DeviceUnavailable(HubelError):
+    """This machine has not got the device that its worker is to train on."""
+
+    status, code, title = 503, "device-unavailable", "The device is not there"
+
+
 class NotReady(HubelError):
     """A segment was woken before its parent state was stored."""
 

@@ -25,6 +25,14 @@ LOST_SECONDS = 20
 QUEUE = "hubel"
 """Celery's list of messages."""
 
+_TAKE = """
+local holder = redis.call('get', KEYS[1])
+if holder and holder ~= ARGV[2] then
+    return 0
+end
+redis.call('set', KEYS[1], ARGV[1], 'PX', ARGV[3])
+return 1
+"""
 _RENEW = """
 if redis.call('get', KEYS[1]) == ARGV[1] then
     return redis.call('pexpire', KEYS[1], ARGV[2])
@@ -66,10 +74,11 @@ class Live:
 
     # --- leases: who is working on what. They save work; they decide nothing ---
 
-    def take(self, work: str, owner: str) -> bool:
-        """True if nobody else holds it (or nobody can say)."""
+    def take(self, work: str, owner: str, held_by: str = "") -> bool:
+        """True if nobody holds it but who held it for this owner (or nobody can say)."""
+        key = f"hubel:lease:{work}"
         taken = self._try(
-            lambda: self._redis.set(f"hubel:lease:{work}", owner, nx=True, px=self.lease_ms), True
+            lambda: self._redis.eval(_TAKE, 1, key, owner, held_by, self.lease_ms), True
         )
         self._try(lambda: self._redis.delete(f"hubel:queued:{work}"), 0)
         return bool(taken)

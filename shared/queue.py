@@ -9,15 +9,17 @@ from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
 
 from shared.live import QUEUE, Live
-from shared.plan import Plan
+from shared.plan import Plan, Segment
 from shared.settings import Settings
-from shared.work import work_name
+from shared.work import preparation_work, repair_work, work_name
 
 log = logging.getLogger(__name__)
 
 TRAIN = "hubel.train"
 PREPARE = "hubel.prepare"
 REPAIR = "hubel.repair"
+WORK = "work"
+"""Header of a message: what it is about, as `shared.work` names it."""
 
 
 def make_app(settings: Settings) -> Celery:
@@ -59,27 +61,27 @@ class Sender:
     def __init__(self, app: Celery) -> None:
         self.app = app
 
-    def train(self, experiment: str, segment: int) -> bool:
-        return self._send(TRAIN, experiment, segment)
+    def train(self, experiment: str, index: int, segment: Segment) -> bool:
+        return self._send(TRAIN, work_name(segment), experiment, index)
 
     def wake(self, live: Live, experiment: str, segment: int, plan: Plan) -> bool:
         """Send a segment unless it is queued already. False where the queue does not take it:
         there is no use in sending more now."""
         work = work_name(plan.segments[segment])
-        if not live.mark_queued(work) or self.train(experiment, segment):
+        if not live.mark_queued(work) or self.train(experiment, segment, plan.segments[segment]):
             return True
         live.unmark_queued(work)
         return False
 
     def prepare(self, experiment: str, dataset: str) -> bool:
-        return self._send(PREPARE, experiment, dataset)
+        return self._send(PREPARE, preparation_work(dataset), experiment, dataset)
 
-    def repair(self, experiment: str, segment: int) -> bool:
-        return self._send(REPAIR, experiment, segment)
+    def repair(self, experiment: str, index: int, segment: Segment) -> bool:
+        return self._send(REPAIR, repair_work(segment), experiment, index)
 
-    def _send(self, task: str, *args: Any) -> bool:
+    def _send(self, task: str, work: str, *args: Any) -> bool:
         try:
-            self.app.send_task(task, args=args, retry=False)
+            self.app.send_task(task, args=args, headers={WORK: work}, retry=False)
         except (KombuError, OperationalError, RedisError, OSError) as error:
             log.warning("%s %s was not queued: %s", task, args, error)
             return False

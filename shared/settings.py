@@ -81,6 +81,11 @@ class Settings(BaseSettings):
         ge=1,
         description="a step that takes longer ends its process; a download may, six times",
     )
+    stop_seconds: float = Field(
+        10,
+        ge=0,
+        description="after SIGTERM an epoch may still end by itself; then the one before is kept",
+    )
     store_patience_seconds: float = Field(
         600, ge=0, description="how long what was trained waits for a store that is away"
     )

@@ -32,7 +32,8 @@ class Bench:
     after_epoch: Callable[[int, float], None]
     """Called with the number of epochs trained and the seconds that the last one took."""
     stopping: Callable[[], bool] = lambda: False
-    """True once this process was asked to stop: the segment then ends after the current epoch."""
+    """True once this process was asked to stop: the segment then ends after the current epoch, or
+    where `tick` raises Stopped."""
     patience_seconds: float = 0.0
     """How long what was computed waits for a store that does not answer."""
 

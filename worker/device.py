@@ -5,19 +5,35 @@ from typing import Any
 
 import torch
 
-from shared.errors import HubelError
+from shared.errors import DeviceUnavailable
 from shared.schedule import TRAINING_VERSION
 from shared.settings import Settings
+
+FAULTS = {
+    3: "the driver could not be initialised", 34: "the driver is a stub", 35: "an old driver",
+    46: "devices are busy or unavailable", 100: "no device", 101: "no such device",
+    214: "an uncorrectable memory error", 220: "an uncorrectable NVLink error",
+    802: "the system is not ready", 803: "driver and system do not match",
+}  # fmt: skip
+"""Numbers of cudaError_t that are the machine's own (CUDA Runtime API, section 6.36)."""
 
 
 def choose(settings: Settings) -> str:
     """ "cpu" or "cuda", and the process's thread count fixed."""
     torch.set_num_threads(settings.threads)
     if settings.device == "cuda" and not torch.cuda.is_available():
-        raise HubelError("HUBEL_DEVICE is cuda, but torch sees no CUDA device on this machine")
+        raise DeviceUnavailable(
+            "HUBEL_DEVICE is cuda, but torch sees no CUDA device on this machine"
+        )
     if settings.device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return settings.device
+
+
+def is_at_fault(error: Exception) -> bool:
+    """Whether it says that the device or its driver has failed, and not what was done with it."""
+    code = getattr(error, "error_code", None)  # of torch.AcceleratorError: a cudaError_t
+    return isinstance(error, RuntimeError) and code in FAULTS
 
 
 def numerics_class(device: str) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
-from shared.errors import Cancelled, HubelError
+from shared.errors import Cancelled, HubelError, Stopped
 from shared.live import Live
+from worker.pulse import Pulse
 
 log = logging.getLogger(__name__)
 
@@ -35,16 +36,17 @@ class Heartbeat:
         owner: str,
         hang_seconds: float = float("inf"),
         hung: Callable[[float], None] = lambda seconds: None,
-        beat: Callable[[], None] = lambda: None,
+        pulse: Pulse | None = None,
         ended: Callable[[], bool] = lambda: False,
         abandoned: Callable[[], None] = lambda: None,
+        stop_seconds: float = float("inf"),
     ) -> None:
         self.live, self.experiment, self.work, self.owner = live, experiment, work, owner
         self.stepped = time.monotonic()
         self.looked = 0.0
-        self._hang_seconds, self._hung, self._beat = hang_seconds, hung, beat
+        self._hang_seconds, self._hung, self._pulse = hang_seconds, hung, pulse or Pulse()
         self._ask, self._asked, self._ended = ended, self.stepped, False
-        self._abandoned = abandoned
+        self._abandoned, self._stop_seconds = abandoned, stop_seconds
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="heartbeat", daemon=True)
 
@@ -64,6 +66,8 @@ class Heartbeat:
         self.live.renew(self.work, self.owner)
         if self._is_cancelled():
             raise Cancelled("the experiment was cancelled")
+        if self._pulse.stopping_for() > self._stop_seconds:
+            raise Stopped("this worker was asked to stop")
 
     def _is_cancelled(self) -> bool:
         return self._ended or (self.experiment is not None and self.live.cancelled(self.experiment))
@@ -80,7 +84,7 @@ class Heartbeat:
             if silent > self._hang_seconds:
                 self._hung(silent)
                 return
-            self._beat()
+            self._pulse.beat()
             self.live.renew(self.work, self.owner)
             self._ask_now_and_then(now)
             cancelled = cancelled + passed if self._is_cancelled() else 0.0

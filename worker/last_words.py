@@ -1,5 +1,5 @@
 """What a worker says while it tries one piece of work, in a file that outlives its process: the
-parent reads there how the child died. The file's time says when the child last lived."""
+parent reads there how the child died."""
 
 import contextlib
 import faulthandler
@@ -42,10 +42,6 @@ class LastWords:
         self.path.unlink(missing_ok=True)
         self._file = self._handler = None
 
-    def beat(self) -> None:
-        with contextlib.suppress(OSError):
-            os.utime(self.path)
-
     def stacks(self) -> None:
         """Where every thread is now."""
         if self._file is not None:
@@ -74,3 +70,12 @@ def of_children(parent: int, settings: Settings) -> dict[int, Path]:
     """By process: the files of the children of `parent` that are at work, or died at it."""
     found = settings.scratch.glob(f"{_PREFIX}{parent}-*.log")
     return {int(path.stem.rsplit("-", 1)[-1]): path for path in found}
+
+
+def forget_the_dead(parent: int, settings: Settings) -> None:
+    """Their files, once nobody asks for them any more."""
+    for pid, path in of_children(parent, settings).items():
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            path.unlink(missing_ok=True)

@@ -1,7 +1,6 @@
 """Start one worker: a Celery parent that never imports torch, and one child that does the work."""
 
 import logging
-import multiprocessing
 import os
 import sys
 
@@ -10,6 +9,7 @@ from celery import signals
 from shared.queue import QUEUE, make_app
 from shared.settings import Settings
 from worker.overseer import Overseer
+from worker.pulse import Pulse
 from worker.tasks import die_with_parent, register
 
 
@@ -21,11 +21,13 @@ def main() -> None:
     # Read by OpenMP when the child imports torch.
     os.environ["OMP_NUM_THREADS"] = str(settings.threads)
     app = make_app(settings)
-    stopping = multiprocessing.Event()
-    register(app, settings, stopping)
+    pulse = Pulse()
+    register(app, settings, pulse)
+    overseer = Overseer(settings, pulse)
     signals.worker_process_init.connect(lambda **_: die_with_parent(), weak=False)
-    signals.worker_ready.connect(lambda **_: Overseer(settings).start(), weak=False)
-    signals.worker_shutting_down.connect(lambda **_: stopping.set(), weak=False)
+    signals.worker_ready.connect(lambda **_: overseer.start(), weak=False)
+    signals.task_received.connect(overseer.received, weak=False)
+    signals.worker_shutting_down.connect(lambda **_: pulse.stop(), weak=False)
     app.worker_main(
         ["worker", "--queues", QUEUE, "--without-gossip", "--without-mingle", *sys.argv[1:]]
     )

@@ -20,13 +20,14 @@ from celery.worker import state
 from shared.attempts import Attempts, Failure
 from shared.errors import HubelError
 from shared.live import Live
-from shared.queue import PREPARE, REPAIR, TRAIN
+from shared.queue import PREPARE, REPAIR, TRAIN, WORK
 from shared.records import Records
 from shared.settings import Settings
 from shared.storage import Storage
 from shared.work import preparation_work, repair_work, work_name
 from worker import last_words
 from worker.last_words import supervisor_name
+from worker.pulse import Pulse
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +40,14 @@ _SIGNAL = re.compile(r"signal (\d+)")
 
 
 class Overseer:
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, pulse: Pulse) -> None:
+        self.settings, self.pulse = settings, pulse
+        self.name = supervisor_name(os.getpid())
         self._deaths: queue.Queue[tuple[str, list[Any], str]] = queue.Queue()
         self._oom_kills = _oom_kills()
-        self._beats: dict[Path, float] = {}
-        self._silent: dict[Path, float] = {}
-        self._mute: dict[tuple[int, str], float] = {}
-        """Since a child took a task without a word of it: by process and task."""
+        self._beats = 0
+        self._silent: dict[tuple[int, str], float] = {}
+        """For how long a child with a task has not beaten: by process and task."""
         self._ended_hung: set[int] = set()
         self._deaf = 0.0
         self._live = Live(settings)
@@ -56,6 +57,12 @@ class Overseer:
         signals.task_failure.connect(self._failed, weak=False)
         for loop in (self._note_deaths, self._watch):
             threading.Thread(target=loop, name=loop.__name__, daemon=True).start()
+
+    def received(self, request: Any, **_: Any) -> None:
+        """The message is gone from the queue, and the child may need seconds for its imports: what
+        it is to work on is held for it, so that it is missed should this machine die meanwhile."""
+        if work := request.request_dict.get(WORK):
+            self._live.take(work, self.name)
 
     # --- a child that died ---
 
@@ -71,12 +78,15 @@ class Overseer:
                 log.warning("how a child died was not written down: %s", error.detail)
             except Exception:
                 log.exception("how a child died was not written down")
+            if self._deaths.empty():
+                last_words.forget_the_dead(os.getpid(), self.settings)
 
     def _note(self, task: str, args: list[Any], said: str) -> None:
         store = Storage(self.settings)
         work, attempts = _tried(store, task, args)
         self._live.unmark_queued(work)  # the message went with the child
-        found = attempts.open_of(supervisor_name(os.getpid()))
+        self._live.release(work, self.name)
+        found = attempts.open_of(self.name)
         if found is None:  # it had not begun, or has said itself how it ended
             return
         attempt, worker = found
@@ -110,54 +120,38 @@ class Overseer:
         pause = threading.Event()
         while not pause.wait(LOOK_SECONDS):
             try:
-                children = last_words.of_children(os.getpid(), self.settings)
-                self._look_at(children)
-                self._look_at_beginners(children)
+                self._look_at_children()
                 self._listen()
             except Exception:
                 log.exception("the overseer looks again")
 
-    def _look_at(self, children: dict[int, Path]) -> None:
+    def _look_at_children(self) -> None:
         """The child ends itself when it hangs, if any of its threads can run. Counted in looks: a
         machine that slept as a whole has not hung."""
-        for pid, path in children.items():
-            try:
-                beat = path.stat().st_mtime
-            except OSError:
-                continue
-            if self._beats.get(path) != beat:
-                self._beats[path], self._silent[path] = beat, 0.0
-                continue
-            self._silent[path] += LOOK_SECONDS
-            if self._is_hung(self._silent[path]) and not self._end(pid):
-                path.unlink(missing_ok=True)  # it ended long ago, and nobody asked for its words
-
-    def _look_at_beginners(self, children: dict[int, Path]) -> None:
-        """A child that has taken a task soon says so. One that does not will never."""
-        taken = {(each.worker_pid, each.id) for each in list(state.active_requests)}
-        self._mute = {
-            (pid, id): self._mute.get((pid, id), 0.0) + LOOK_SECONDS
-            for pid, id in taken
-            if pid is not None and pid not in children
+        before, self._beats = self._beats, self.pulse.beats
+        silent = self._silent if self._beats == before else {}
+        self._silent = {
+            (each.worker_pid, each.id): silent.get((each.worker_pid, each.id), 0.0) + LOOK_SECONDS
+            for each in list(state.active_requests)
+            if each.worker_pid is not None
         }
-        for (pid, _), silent in self._mute.items():
-            if self._is_hung(silent):
+        for (pid, _), seconds in self._silent.items():
+            if self._is_hung(seconds):
                 self._end(pid)
 
     def _is_hung(self, silent: float) -> bool:
         return silent > self.settings.hang_seconds + 2 * LOOK_SECONDS
 
-    def _end(self, pid: int) -> bool:
-        """False where this process has no such child: the number may be another's by now."""
+    def _end(self, pid: int) -> None:
+        """Unless it ended by itself: the number may be another process's by now."""
         try:
             if hasattr(os, "waitid"):  # macOS has it from Python 3.13 on
                 os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             os.kill(pid, signal.SIGKILL)
         except (ChildProcessError, ProcessLookupError):
-            return False
+            return
         self._ended_hung.add(pid)
         log.error("child %d gives no sign of life and is ended", pid)
-        return True
 
     def _listen(self) -> None:
         if state.active_requests or not self._live.queue_length():

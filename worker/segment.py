@@ -10,7 +10,7 @@ from typing import Any
 
 from shared import moments, names, numbers
 from shared.chain import Manifest
-from shared.errors import Corrupt
+from shared.errors import Corrupt, Stopped
 from shared.plan import Plan, Probed, Segment
 from worker import probes
 from worker.bench import Bench
@@ -60,21 +60,35 @@ class _Work:
         self.started = time.time()
         self.rows: list[dict[str, Any]] = []
         self.times: list[str] = []
+        self.unmeasured: set[Probed] = set()
 
     def train(self, missing: list[Probed]) -> bool:
-        """From the parent state, or from the furthest stored state inside, to the end."""
+        """From the parent state, or from the furthest stored state inside, to the end; or as far as
+        there is time for."""
         start = self._furthest(missing)
         self.states.mend_metrics(start)
         self.states.load(self.segment.state(start), start)
-        self._measure(start, missing)
-        for epoch in range(start, self.segment.end):
-            self._epoch(epoch)
-            self._measure(epoch + 1, missing)
-            if self.bench.stopping():
-                self._finish(start, epoch + 1)
-                return epoch + 1 == self.segment.end
-        self._finish(start, self.segment.end)
-        return True
+        self.unmeasured = set(missing)
+        end = self._train_from(start, missing)
+        if end > start or end == self.segment.end:
+            self._finish(start, end)
+        return end == self.segment.end and not self.unmeasured
+
+    def _train_from(self, start: int, missing: list[Probed]) -> int:
+        """To which epoch. Asked to stop, it is the one under way, or, where that takes too long,
+        the one before."""
+        try:
+            self._measure(start, missing)
+            for epoch in range(start, self.segment.end):
+                self._epoch(epoch)
+                self.trainer.remember()
+                self._measure(epoch + 1, missing)
+                if self.bench.stopping():
+                    break
+        except Stopped:
+            if self.rows:
+                self.trainer.recall()
+        return start + len(self.rows)
 
     def replay(self, manifest: Manifest, missing: list[Probed]) -> None:
         """Reach states inside a stored segment once more, to measure them."""
@@ -118,6 +132,7 @@ class _Work:
                 matches = self.bench.patiently(self._replay_matches)
                 record["provenance"]["replay_matches"] = matches
             self.bench.patiently(partial(self._keep, key, digest, record))
+            self.unmeasured.discard((epoch, digest))
 
     def _keep(self, key: str, digest: str, record: dict[str, Any]) -> None:
         """A measurement, unless there is one that verifies."""
@@ -160,7 +175,9 @@ class _Work:
                 "wall_seconds": time.time() - self.started,
                 "epoch_times": self.times,
             },
-            measured=[one for one in self.segment.probes if one[0] <= end],
+            measured=[
+                one for one in self.segment.probes if one[0] <= end and one not in self.unmeasured
+            ],
         )
         # The first epoch always has a pointer: planning asks there whether anything is stored.
         for epoch in range(start + 1, end) or [end]:

@@ -8,20 +8,27 @@ import logging
 import os
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from celery import Celery
 
 from shared import names
 from shared.attempts import Attempts, Failure, Kind
-from shared.errors import Cancelled, HubelError, NotReady, StoreUnavailable, StoreUnsuitable
+from shared.errors import (
+    Cancelled,
+    DeviceUnavailable,
+    HubelError,
+    NotReady,
+    Stopped,
+    StoreUnavailable,
+    StoreUnsuitable,
+)
 from shared.live import Live
 from shared.plan import Plan, Segment
 from shared.queue import PREPARE, REPAIR, TRAIN, Sender
@@ -34,6 +41,7 @@ from shared.store_failures import is_no_room
 from shared.work import preparation_work, repair_work, work_name
 from worker.heartbeat import Heartbeat
 from worker.last_words import LastWords, supervisor_name
+from worker.pulse import Pulse
 
 log = logging.getLogger(__name__)
 
@@ -56,16 +64,17 @@ def die_with_parent() -> None:
 class Crew:
     """What one worker process keeps warm over many tasks."""
 
-    def __init__(self, settings: Settings, app: Celery, stopping: Any) -> None:
+    def __init__(self, settings: Settings, app: Celery, pulse: Pulse) -> None:
         from worker import segment  # noqa: F401 - torch takes seconds: before any lease is taken
 
         self.settings = settings
-        self.stopping = stopping
+        self.pulse = pulse
         self.live = Live(settings)
         self.records = Records(Storage(settings))
         self.store = self.records.store
         self.sender = Sender(app)
-        self.name = f"{supervisor_name(os.getppid())}:{os.getpid()}"
+        self.supervisor = supervisor_name(os.getppid())
+        self.name = f"{self.supervisor}:{os.getpid()}"
         self.words = LastWords(settings)
         self.plan = lru_cache(maxsize=8)(self.records.plan)
 
@@ -111,12 +120,15 @@ class Crew:
         patience: int = 1,
     ) -> bool:
         """True where all of it is done. With an experiment: unless that has ended."""
-        if not self.live.take(work, self.name):
+        self.pulse.beat()
+        if not self.live.take(work, self.name, held_by=self.supervisor):
             return False
         try:
             history = attempts.history()
-            if self._ended(experiment) or history.exhausted(self.settings):
+            is_too_early = history.pause(self.settings) > 0  # a message that came twice
+            if self._ended(experiment) or history.exhausted(self.settings) or is_too_early:
                 return False
+            self._find_device()
             return self._attempt(work, experiment, attempts, run, patience)
         finally:
             self.live.release(work, self.name)
@@ -136,11 +148,11 @@ class Crew:
         with self.words:
             try:
                 with Heartbeat(
-                    self.live, experiment, work, self.name, limit, hung, self.words.beat,
-                    partial(self._ended, experiment), abandoned,
+                    self.live, experiment, work, self.name, limit, hung, self.pulse,
+                    partial(self._ended, experiment), abandoned, self.settings.stop_seconds,
                 ) as tick:  # fmt: skip
                     done = run(tick)
-            except (Cancelled, NotReady) as reason:
+            except (Cancelled, NotReady, Stopped) as reason:
                 log.warning("%s given back: %s", work, reason)
                 done = False
             except (StoreUnavailable, StoreUnsuitable):
@@ -148,14 +160,24 @@ class Crew:
                 raise
             except Exception as error:
                 log.exception("%s failed", work)
-                attempts.fail(attempt, self._failure(error))
+                self._write_down(attempts, attempt, error)
                 raise
         attempts.forget(attempt)
         return done
 
-    def _failure(self, error: Exception) -> Failure:
-        kind: Kind = "infrastructure" if is_no_room(error) else "error"
-        return Failure(kind, type(error).__name__, _reason(error), self.words.tail())
+    def _write_down(self, attempts: Attempts, attempt: str, error: Exception) -> None:
+        """A store that is away meanwhile is no reason to go on in a process that may be unsound."""
+        kind: Kind = "infrastructure" if self._is_the_machines(error) else "error"
+        failure = Failure(kind, type(error).__name__, _reason(error), self.words.tail())
+        try:
+            attempts.fail(attempt, failure)
+        except HubelError as away:
+            log.warning("how %s failed was not written down: %s", attempt, away.detail)
+
+    def _is_the_machines(self, error: Exception) -> bool:
+        from worker import device
+
+        return is_no_room(error) or device.is_at_fault(error)
 
     def _hung(self, attempts: Attempts, attempt: str, work: str, seconds: float) -> NoReturn:
         """In the thread that watches: the one that works does not come back."""
@@ -186,7 +208,7 @@ class Crew:
         """One task's failure is its own: the next one finds a sound process."""
         try:
             yield
-        except (StoreUnavailable, StoreUnsuitable) as error:
+        except (StoreUnavailable, StoreUnsuitable, DeviceUnavailable) as error:
             self._pause(error)
         except HubelError as error:
             log.error("%s", error.detail)
@@ -203,18 +225,16 @@ class Crew:
         """This machine or its way to the store is at fault: leave the queue to others until it is
         not. Looks again after a while, longer each time."""
         rest = 1.0
-        with self.words:
-            while error is not None and not self.stopping.is_set():
-                log.warning("this worker takes nothing for %.0f s: %s", rest, error)
-                until = time.monotonic() + rest
-                while time.monotonic() < until and not self.stopping.wait(1.0):
-                    self.words.beat()
-                rest = min(LONGEST_REST, 2 * rest)
-                error = self._unfit()
+        while error is not None and not self.pulse.is_stopping():
+            log.warning("this worker takes nothing for %.0f s: %s", rest, error)
+            self.pulse.rest(rest)
+            rest = min(LONGEST_REST, 2 * rest)
+            error = self._unfit()
 
     def _unfit(self) -> Exception | None:
-        """What keeps this worker from work: a store that refuses or is away, a full disk."""
+        """What keeps it from work: no device, a store that refuses or is away, a full disk."""
         try:
+            self._find_device()
             self.store.exists(names.probe("fit"))
             with NamedTemporaryFile(dir=self.settings.scratch_dir) as file:
                 file.write(bytes(ROOM_BYTES))
@@ -222,6 +242,11 @@ class Crew:
         except (HubelError, OSError) as error:
             return error
         return None
+
+    def _find_device(self) -> str:
+        from worker import device
+
+        return device.choose(self.settings)
 
     def _ended(self, experiment: str | None) -> bool:
         if experiment is None:
@@ -242,7 +267,7 @@ class Crew:
         from worker.segment import execute
 
         check_version(plan.configs[segment.config])
-        place = device.choose(self.settings)
+        place = self._find_device()
         work, report = tick.work, {"start": segment.start, "end": segment.end}
 
         def after_epoch(epoch: int, seconds: float) -> None:
@@ -262,7 +287,7 @@ class Crew:
             },
             tick=tick,
             after_epoch=after_epoch,
-            stopping=self.stopping.is_set,
+            stopping=self.pulse.is_stopping,
             patience_seconds=self.settings.store_patience_seconds,
         )
         self.live.report(work, report | {"epoch": segment.start})
@@ -287,12 +312,12 @@ def _reason(error: Exception) -> str:
 _crew: list[Crew] = []
 
 
-def register(app: Celery, settings: Settings, stopping: Any) -> None:
+def register(app: Celery, settings: Settings, pulse: Pulse) -> None:
     """Put the tasks on the app. The crew is made in the child, at its first task."""
 
     def crew() -> Crew:
         if not _crew:
-            _crew.append(Crew(settings, app, stopping))
+            _crew.append(Crew(settings, app, pulse))
         return _crew[0]
 
     @app.task(name=TRAIN)

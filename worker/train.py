@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ class Trainer:
     """Training as a pure function: the state after an epoch depends on the state before it, the
     config, the epoch's number, its stimulus and its learning rate.
 
-    After an exception from `tick` the state is undefined until the next `load`.
+    After an exception from `tick` the state is undefined until the next `load` or `recall`.
     """
 
     def __init__(self, config: dict[str, Any], arrays: Arrays, device: str = "cpu") -> None:
@@ -83,6 +84,17 @@ class Trainer:
     def forget_momentum(self) -> None:
         """An optimiser that has made no step yet: without momentum or moments."""
         self.optimizer = _optimizer(self.model, self.config["optimizer"])
+
+    def remember(self) -> None:
+        """Keep this state, in place of the one before. All-CNN 2.5 ms, ResNet-18 60 ms (one core);
+        to make a checkpoint instead took 22 and 180."""
+        self._kept = deepcopy((self.model.state_dict(), self.optimizer.state_dict()))
+
+    def recall(self) -> None:
+        """Go back to the state that is kept."""
+        model, optimizer = self._kept
+        self.model.load_state_dict(model)
+        self.optimizer.load_state_dict(optimizer)
 
     def checkpoint(self) -> bytes:
         """All that a later resume needs; the same bytes for the same state."""

@@ -148,6 +148,30 @@ def test_a_worker_asked_to_stop_keeps_the_epochs_it_has_finished(lab):
     assert lab.service.live.counted_epochs(id) == 19
 
 
+def test_a_worker_that_has_no_time_for_the_epoch_under_way_keeps_those_before_it(lab):
+    longer = {
+        "sweep": {},
+        "dataset": {"name": "gratings", "train_samples": 2000, "test_samples": 64},
+        "training": {"epochs": 4, "batch_size": 4},
+        "fisher": {"every": 2, "samples": 16},
+    }
+    id = submit(lab, **longer)
+    worker = lab.start_worker(HUBEL_STOP_SECONDS="0")
+    lab.wait(id, lambda s: done(s) >= 2)
+    worker.stop()
+    assert worker.exit_code == 0
+    (segment,) = lab.service.experiment(id).plan.segments
+    stored = [end for end, key in enumerate(segment.keys, 1)
+              if lab.service.records.manifest("", key)]  # fmt: skip
+    assert stored[0] >= 2
+    lab.start_worker()
+    assert lab.wait(id)["state"] == "succeeded"
+    rows = [r for m in lab.service.records.spanning("", segment.key, 0)
+            for r in lab.service.records.metrics(m)]  # fmt: skip
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    assert lab.service.live.counted_epochs(id) == 4
+
+
 def test_losing_redis_loses_nothing(lab, settings):
     lab.start_worker()
     id = submit(lab)
@@ -180,7 +204,7 @@ def test_every_message_delivered_many_times_changes_nothing(lab):
         plan = lab.service.experiment(id).plan
     for _ in range(10):
         for index in range(len(plan.segments)):
-            lab.service.sender.train(id, index)
+            lab.service.sender.train(id, index, plan.segments[index])
     lab.start_worker()
     assert lab.wait(id)["state"] == "succeeded"
     assert lab.service.live.counted_epochs(id) == 10
@@ -251,6 +275,26 @@ def test_a_child_killed_before_it_began_leaves_no_mark_behind(lab):
     (child,) = children_of(worker.pid)
     os.kill(child, signal.SIGKILL)
     assert lab.wait(id, seconds=300)["state"] == "succeeded"
+
+
+def test_a_worker_that_dies_before_it_began_is_missed_in_time_also_behind_a_full_queue(lab):
+    """Its message is gone; that others wait must not let the mark of it be believed for long."""
+    prepare("gratings", lab.service.store, lab.settings)
+    one = {"sweep": {}, "deficit": None, "training": {"epochs": 2}, "fisher": None}
+    ids = [submit(lab, **one, seeds=[seed]) for seed in range(3)]
+    with redis.Redis.from_url(lab.settings.redis_url.get_secret_value()) as client:
+        worker = lab.start_worker()
+        deadline = time.monotonic() + 60
+        while client.llen(QUEUE) == len(ids):
+            assert time.monotonic() < deadline, lab.lines
+            time.sleep(0.02)
+        os.kill(worker.pid, signal.SIGKILL)
+        assert client.llen(QUEUE) == len(ids) - 1
+        while client.llen(QUEUE) < len(ids):
+            assert time.monotonic() < deadline + lab.settings.lease_seconds + 30
+            time.sleep(0.1)
+    lab.start_worker()
+    assert {lab.wait(id)["state"] for id in ids} == {"succeeded"}
 
 
 def test_submitting_works_while_redis_is_away(lab, servers_factory):

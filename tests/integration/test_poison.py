@@ -1,12 +1,17 @@
 """Work that raises, crashes, hangs, is killed or diverges: alone, with its words kept."""
 
+import os
+import signal
 import time
 from pathlib import Path
 
 import pytest
+import torch
+from breakable import children_of
 from small import submit
 
 from shared.attempts import Attempts
+from worker import last_words, overseer
 
 pytestmark = pytest.mark.services
 
@@ -27,6 +32,11 @@ SAID = {
 }
 """In the log that is kept: a traceback, or the stacks of the threads."""
 ONE = {"sweep": {}, "fisher": None, "deficit": None, "training": {"epochs": 2, "batch_size": 64}}
+LONG = {
+    "dataset": {"name": "gratings", "train_samples": 2000, "test_samples": 64},
+    "training": {"epochs": 19, "batch_size": 2},
+}
+"""One segment of more than a minute."""
 
 
 @pytest.fixture
@@ -83,6 +93,65 @@ def test_a_child_that_hangs_before_it_has_begun_is_ended(lab, http, tmp_path):
     assert lab.wait(id)["state"] == "succeeded"
     assert first.exists()
     assert any("gives no sign of life" in line for line in lab.lines)
+
+
+def test_a_child_whose_words_are_gone_is_not_taken_for_one_that_hangs(lab, http):
+    worker = lab.start_worker(HUBEL_HANG_SECONDS="5")
+    id = submit(lab, **ONE | LONG)
+    lab.wait(id, lambda s: s["state"] == "running" and s["progress"]["epochs"]["done"] > 0)
+    (words,) = last_words.of_children(worker.pid, lab.settings).values()
+    words.unlink()
+    time.sleep(5 + 3 * overseer.LOOK_SECONDS)
+    assert lab.service.status(id)["state"] == "running"
+    assert [attempt.ended for attempt in history(lab, id).attempts] == [None]
+    lab.service.cancel(id)
+
+
+def test_a_message_that_comes_before_its_pause_is_over_is_no_try(poisoned, http):
+    poisoned.settings.retry_seconds = 1.5
+    bad = submit(poisoned, **ONE, seeds=[101])
+    poisoned.wait(bad, lambda s: s["plan"] is not None)
+    segment = poisoned.service.plan(bad).segments[0]
+    deadline = time.monotonic() + 60
+    while poisoned.service.status(bad)["state"] != "failed":
+        assert time.monotonic() < deadline, poisoned.lines
+        poisoned.service.sender.train(bad, 0, segment)
+        time.sleep(0.1)
+    tries = history(poisoned, bad).attempts
+    assert len(tries) == 2
+    assert tries[1].started - tries[0].ended >= 1.5
+
+
+@pytest.fixture
+def unfit(lab, http):
+    """A worker without a device for the experiment that it has met. One try would be the last."""
+    if torch.cuda.is_available():
+        pytest.skip("this machine has the device")
+    lab.settings.max_attempts = lab.settings.max_infrastructure_attempts = 1
+    worker = lab.start_worker(HUBEL_DEVICE="cuda")
+    id = submit(lab, **ONE)
+    deadline = time.monotonic() + 60
+    while not any("this worker takes nothing" in line for line in lab.lines):
+        assert time.monotonic() < deadline, lab.lines
+        time.sleep(0.05)
+    return worker, id
+
+
+def test_a_worker_without_its_device_takes_nothing_and_fails_nothing(lab, unfit):
+    worker, id = unfit
+    lab.start_worker()
+    assert lab.wait(id)["state"] == "succeeded"
+    worker.stop()
+    assert worker.exit_code == 0
+
+
+def test_a_child_killed_while_it_waits_leaves_a_worker_that_can_be_stopped(lab, unfit):
+    worker, _ = unfit
+    for child in children_of(worker.pid):
+        os.kill(child, signal.SIGKILL)
+    time.sleep(1)
+    worker.stop()
+    assert worker.exit_code == 0, "it waits for what a dead child held"
 
 
 def test_a_loss_that_is_not_finite_is_a_result_and_says_from_which_step(lab, http):

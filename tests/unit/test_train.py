@@ -142,6 +142,28 @@ def test_an_epoch_abandoned_and_begun_again_leaves_no_trace():
     assert trainer.checkpoint() == alone.checkpoint()
 
 
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("optimizer", [SGD, PLAIN_SGD, ADAM], ids=["sgd", "plain", "adam"])
+def test_what_is_recalled_is_the_state_that_was_remembered(model, optimizer):
+    alone, metrics = trained(model=model, optimizer=optimizer)
+    trainer, before = trained(range(2), model=model, optimizer=optimizer)
+    trainer.remember()
+    state = trainer.checkpoint()
+    calls = iter(range(100))
+
+    def stop_at_the_third_step():
+        if next(calls) == 2:
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        run(trainer, [2], stop_at_the_third_step)
+    assert trainer.checkpoint() != state
+    trainer.recall()
+    assert trainer.checkpoint() == state
+    assert before + run(trainer, [2, 3]) == metrics
+    assert trainer.checkpoint() == alone.checkpoint()
+
+
 def test_seeds_differ_from_the_initial_state_on():
     one, two = (Trainer(config(seed=seed), arrays()) for seed in (0, 1))
     assert one.checkpoint() != two.checkpoint()
