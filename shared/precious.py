@@ -1,5 +1,5 @@
-"""Objects that nothing can compute again, an accepted spec and an outcome: kept twice, and mended
-from each other."""
+"""Objects that nothing can compute again, say an accepted spec and an outcome: kept twice, and
+mended from each other."""
 
 import logging
 from dataclasses import dataclass
@@ -32,7 +32,14 @@ class Precious:
         except Corrupt as error:
             return self._from_copy(name, error)
 
-    def _from_copy(self, name: str, error: Corrupt) -> dict[str, Any]:
+    def find(self, name: str) -> dict[str, Any]:
+        """The same, and what is gone is found in its copy: of what never was, a second question."""
+        try:
+            return self.read(name)
+        except NotFound as error:
+            return self._from_copy(name, error)
+
+    def _from_copy(self, name: str, error: Corrupt | NotFound) -> dict[str, Any]:
         try:
             found = dict(self.store.read_json(names.copy(name)))
         except (NotFound, Corrupt):

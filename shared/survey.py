@@ -162,8 +162,9 @@ class Survey:
             self.ledger.add("marked", "claim", id, f"{parts.word} {entry.modified}")
         except (Corrupt, KeyError, TypeError) as error:
             return self.inspection.damaged(
-                entry, error, "the body's digest and the id behind an Idempotency-Key. Removing"
-                " it would let that key make a second experiment",
+                entry, error, "the body's digest and the id behind an Idempotency-Key: only its"
+                " copy says them, too. Removing it would let that key make a second experiment",
+                self._from_copy(entry.name),
             )  # fmt: skip
         return None
 
