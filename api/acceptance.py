@@ -58,7 +58,9 @@ class Acceptance:
         service = self.service
         service.quotas.charge(by, id, plan.device_seconds)
         links = {} if retries is None else {"retries": retries}
+        versions = [config["training_version"] for config in plan.configs]
         stored = stored | {"submitted_by": {"id": by.id, "name": by.name}} | links
+        stored |= {"training_version": max(versions)}
         created = Precious(self.store).create(names.experiment_object(id, "spec.json"), stored)
         if created:
             service.keep_accepted(id, stored)

@@ -48,6 +48,11 @@ class Precious:
         self.store.write_json(name, found)
         return found
 
+    def replace(self, name: str, value: dict[str, Any]) -> None:
+        """Both, whatever they are."""
+        for each in (name, names.copy(name)):
+            self.store.write_json(each, value)
+
     def restore(self, name: str) -> None:
         """Write it again from its copy. Corrupt or NotFound where that says no more."""
         found = self.store.read_json(names.copy(name))
@@ -60,6 +65,11 @@ class Precious:
             return self.store.read_json(name)
         except (NotFound, Corrupt):
             return None
+
+    def keep_twice(self, name: str) -> None:
+        """Whoever made it may have died before copying it, or known of no copies."""
+        if not self.store.exists(names.copy(name)):
+            self.copy(name)
 
     def copy(self, name: str) -> bool:
         """Make its copy where that is missing or damaged: whether it was."""

@@ -24,6 +24,7 @@ PREFIXES = (
     names.ACTIVE, names.INDEX, names.CLAIMS, names.COPIES, names.REPAIRS, "repair-attempts/",
     "tokens/", "webhooks/", names.DATASETS,
 )  # fmt: skip
+KEPT_TWICE = frozenset({"spec", "plan", "outcome", "token", "claim"})
 DAMAGED_PLAN = 2
 """In the column `plan`: 0 none, 1 whole."""
 
@@ -72,6 +73,8 @@ class Survey:
             if parts.kind in self.unread:
                 continue
             self.inspection.report.tally.objects += 1
+            if parts.kind in KEPT_TWICE:
+                self.ledger.add("marked", "kept twice", entry.name, str(entry.modified))
             try:
                 finding = self._handlers.get(parts.kind, self._other)(entry, parts)
             except NotFound:  # removed since it was listed
@@ -191,7 +194,10 @@ class Survey:
         name, finding = parts.word, self.inspection.report.finding
         try:
             copied = self.inspection.json(entry)
+            self.ledger.add("marked", "copy", name, "")
         except Corrupt as error:
+            if self._is_planned_again(name):
+                return None
             return self.inspection.damaged(entry, error, f"a copy of {name}", self._copying(name))
         try:
             original = self.store.read_json(name)
@@ -208,6 +214,11 @@ class Survey:
             INCONSISTENT, entry.name, f"it does not say what {name} says", "a copy of it",
             self._copying(name), entry.bytes,
         )  # fmt: skip
+
+    def _is_planned_again(self, name: str) -> bool:
+        """Its copy then comes with the plan."""
+        damaged = "select 1 from marked where kind = 'damaged plan' and id = ?"
+        return self.ledger.has(damaged, names.parts(name).id)
 
     def _copying(self, name: str) -> Mend:
         def mend() -> str:
