@@ -14,7 +14,6 @@ from shared.findings import (
     Mend,
 )
 from shared.inspection import Inspection
-from shared.precious import Precious
 from shared.records import Records
 
 _WITHOUT = """
@@ -184,15 +183,8 @@ class Bookkeeping:
             if self.inspection.settled(float(modified)) and self.inspection.is_gone(copy):
                 yield self._finding(
                     UNFINISHED, copy, f"nothing: {name} is there once", "a copy of it",
-                    self._copying(name),
+                    self.inspection.copying(name),
                 )  # fmt: skip
-
-    def _copying(self, name: str) -> Mend:
-        def mend() -> str:
-            Precious(self.store).copy(name)
-            return REBUILT
-
-        return mend
 
     def _repairs(self) -> Iterator[Finding]:
         for id, word in self.ledger.rows("select id, other from marked where kind = 'repair'"):

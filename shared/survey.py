@@ -198,7 +198,9 @@ class Survey:
         except Corrupt as error:
             if self._is_planned_again(name):
                 return None
-            return self.inspection.damaged(entry, error, f"a copy of {name}", self._copying(name))
+            return self.inspection.damaged(
+                entry, error, f"a copy of {name}", self.inspection.copying(name)
+            )
         try:
             original = self.store.read_json(name)
         except Corrupt:  # found at its own place, and mended from here
@@ -212,20 +214,13 @@ class Survey:
             return None
         return finding(
             INCONSISTENT, entry.name, f"it does not say what {name} says", "a copy of it",
-            self._copying(name), entry.bytes,
+            self.inspection.copying(name), entry.bytes,
         )  # fmt: skip
 
     def _is_planned_again(self, name: str) -> bool:
         """Its copy then comes with the plan."""
         damaged = "select 1 from marked where kind = 'damaged plan' and id = ?"
         return self.ledger.has(damaged, names.parts(name).id)
-
-    def _copying(self, name: str) -> Mend:
-        def mend() -> str:
-            Precious(self.store).copy(name)
-            return REBUILT
-
-        return mend
 
     # --- segments ---
 
