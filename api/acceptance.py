@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from api.in_flight import InFlight, refused
 from shared import names, planning, schedule
-from shared.errors import Invalid, NotFound
+from shared.errors import Corrupt, Invalid, NotFound
 from shared.plan import Plan
 from shared.precious import Precious
 from shared.tokens import Principal
@@ -58,7 +58,9 @@ class Acceptance:
         service = self.service
         service.quotas.charge(by, id, plan.device_seconds)
         links = {} if retries is None else {"retries": retries}
+        versions = [config["training_version"] for config in plan.configs]
         stored = stored | {"submitted_by": {"id": by.id, "name": by.name}} | links
+        stored |= {"training_version": max(versions)}
         created = Precious(self.store).create(names.experiment_object(id, "spec.json"), stored)
         if created:
             service.keep_accepted(id, stored)
@@ -85,7 +87,7 @@ class Acceptance:
     def _claim(self, body: Json, principal: str, key: str, id: str) -> str:
         """The id that this key stands for: ours if we are the first to use it."""
         name = names.idempotency(principal, key)
-        if self.store.create_json(name, {"body": schedule.digest(body), "id": id}):
+        if Precious(self.store).create(name, {"body": schedule.digest(body), "id": id}):
             return id
         first = self._first(name, body)
         if first == id:  # ours: of two conditional writes at once a store may refuse both answers
@@ -97,7 +99,13 @@ class Acceptance:
 
     def _first(self, name: str, body: Json) -> str:
         """The id that was claimed under this name, for the same body."""
-        first = self.store.read_json(name)
+        try:
+            first = Precious(self.store).read(name)
+        except Corrupt as error:
+            raise Corrupt(
+                f"What this Idempotency-Key stands for is lost ({error.detail}): look for the"
+                " experiment in the list, and submit it with a new key where it is not there"
+            ) from error
         if first["body"] != schedule.digest(body):
             raise Invalid(
                 "This Idempotency-Key was used with another body: use a new key for a new body"

@@ -133,7 +133,9 @@ ANSWERS: dict[str, dict[str, Schema]] = {
         "200": record(plan=PLAN, certain=TRUTH, spec=SHOWN_SPEC),
         "202": _and(STATUS, spec=SHOWN_SPEC),
     },
-    "list_experiments": {"200": _page("experiments", STATUS)},
+    "list_experiments": {
+        "200": _and(_page("experiments", STATUS), unreadable=array(record(id=ID, detail=TEXT)))
+    },
     "experiment_status": {"200": _and(STATUS, retried_by=array(ID))},
     "retry_experiment": {"202": _and(STATUS, spec=SHOWN_SPEC)},
     "list_tokens": {"200": _page("tokens", TOKEN)},

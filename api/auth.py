@@ -4,10 +4,11 @@ import asyncio
 import hmac
 import time
 from datetime import UTC, datetime
-from ipaddress import ip_address
 
 from anyio import CapacityLimiter, to_thread
+from starlette.requests import Request
 
+from api import loopback
 from shared.errors import Forbidden, NotFound, StoreUnavailable, TooMany, Unauthorized
 from shared.live import Live
 from shared.settings import Settings
@@ -38,10 +39,11 @@ class Gate:
         self._asking: dict[str, asyncio.Task[Token | None]] = {}
         self._limiter = CapacityLimiter(LOOKS_AT_ONCE)
 
-    async def admit(self, authorization: str | None, host: str) -> Principal:
+    async def admit(self, request: Request) -> Principal:
         """Unauthorized, or TooMany for a token that asks more often than it may."""
+        authorization = request.headers.get("authorization")
         if authorization is None:
-            return self._unnamed(host)
+            return self._unnamed(request)
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
             raise Unauthorized(f"The Authorization header is not of the form 'Bearer'. {NEEDED}")
@@ -70,14 +72,11 @@ class Gate:
         """Look again before this token is believed."""
         self._seen.pop(id, None)
 
-    def _unnamed(self, host: str) -> Principal:
+    def _unnamed(self, request: Request) -> Principal:
         if self.required:
             raise Unauthorized(f"This service wants a token. {NEEDED}")
-        if _is_a_domain(host):
-            raise Unauthorized(
-                f"Without a token this service answers to names of this machine, not to"
-                f" {host[:80]!r}: ask for http://127.0.0.1. {NEEDED}"
-            )
+        if reason := loopback.refusal(request):
+            raise Unauthorized(f"{reason}. {NEEDED}")
         return LOCAL
 
     async def _named(self, text: str) -> Principal:
@@ -133,15 +132,3 @@ def check(principal: Principal, scope: Scope) -> None:
             f"This needs a token with the scope '{scope}'; '{principal.name}' has"
             f" '{principal.scope}'"
         )
-
-
-def _is_a_domain(host: str) -> bool:
-    """Of a Host header. A web page whose domain was pointed at this machine's loopback would be
-    answered otherwise: browsers hold it for the page's own server."""
-    name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-    name = name.strip("[]").rstrip(".").lower()
-    try:
-        ip_address(name)
-    except ValueError:
-        return "." in name and not name.endswith(".localhost")
-    return False

@@ -252,6 +252,8 @@ def _listed(service: Service, count: int, filters: Json) -> Iterator[Json]:
     while count > 0:
         answer = service.get("/v1/experiments", page_size=count, page_token=token, **filters)
         page = service.read(answer, "experiments", "next_page_token")
+        for lost in page.get("unreadable", []):
+            click.echo(f"{lost['id']}  cannot be read: {words.plain(lost['detail'])}", err=True)
         yield from page["experiments"]
         count -= len(page["experiments"])
         token = page["next_page_token"]

@@ -77,8 +77,7 @@ class _Bearer(SecurityBase):
 
 
 async def _principal(request: Request, gate: Annotated[Gate, Depends(_gate)]) -> Principal:
-    headers = request.headers
-    return await gate.admit(headers.get("authorization"), headers.get("host", ""))
+    return await gate.admit(request)
 
 
 async def _allowed(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from api import outcome
 from shared import ahead, job, names
-from shared.errors import Conflict
+from shared.errors import Conflict, Corrupt
 from shared.measurements import LaterMeasurements, Measurements
 from shared.plan import Plan, RunPlan, Segment
 from shared.tokens import LOCAL, Principal
@@ -114,9 +114,20 @@ class Jobs:
 
     def with_measured(self, id: str, plan: Plan, jobs: list[str]) -> Plan:
         """The plan of an experiment with what its jobs have measured among its runs' probes."""
+        jobs = [job for job in jobs if self._is_planned(job)]
         if not jobs:
             return plan
         return self._merged(id, tuple((job, self._pending(job)) for job in jobs))
+
+    def _is_planned(self, id: str) -> bool:
+        """Not one that ended because its plan was lost: what it asked for nobody knows."""
+        try:
+            return self.service.plan(id) is not None
+        except Corrupt:
+            ended = self.service.outcome(id)
+            if ended is None or ended["state"] == "succeeded":
+                raise
+            return False
 
     def _merge(self, id: str, jobs: tuple[tuple[str, frozenset[Name]], ...]) -> Plan:
         plan = self.service.plan(id)

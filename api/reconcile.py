@@ -10,12 +10,13 @@ from typing import Any
 
 from api import outcome
 from api.experiment import Experiment
+from api.lost import Lost
 from api.service import Service
 from api.tracker import Tracker
 from api.watch import Watch
-from shared import names, planning
+from shared import planning
 from shared.attempts import Attempts, History
-from shared.errors import HubelError, NotFound
+from shared.errors import Corrupt, HubelError, NotFound
 from shared.repairs import Repairs
 from shared.work import preparation_work, repair_work, work_name
 
@@ -30,7 +31,7 @@ class Reconciler:
         self.service = service
         self.store, self.live = service.store, service.live
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{id(self):x}"
-        self.damage = service.damage
+        self.damage, self.lost = service.damage, Lost(service)
         self.watch = Watch(self.store, self.live)
         self._indexed: set[str] = set()
         self._silent: dict[str, float] = {}
@@ -45,7 +46,8 @@ class Reconciler:
 
     def stop(self) -> None:
         self._stop.set()
-        self._thread.join(timeout=10)
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
 
     def _loop(self) -> None:
         pause = self.service.settings.reconcile_seconds
@@ -67,19 +69,29 @@ class Reconciler:
         self._indexed = {id for id in self._indexed if id in self.watch}
         for id in self.watch.due(self.service.room):
             try:
-                self.look_at(id)
+                self._try(id)
             except HubelError as error:
                 log.warning("experiment %s waits: %s", id, error.detail)
             except Exception:
                 log.exception("experiment %s could not be reconciled", id)
 
+    def _try(self, id: str) -> None:
+        try:
+            self.look_at(id)
+            self.lost.forget(id)
+        except Corrupt:
+            self.lost.met(id)
+            raise
+
     def look_at(self, id: str) -> None:
         experiment = self.service.experiment(id)
         if experiment.outcome is not None:
-            self.store.remove(names.active_marker(id))
+            # Again: whoever wrote the outcome may have died before its copy.
+            self.service.finish(id, experiment.outcome)
             self.watch.forget(id)
             return
         if id not in self._indexed:
+            self.service.keep_twice(id)
             self.service.jobs.link(id)
             self.service.retries.link(id)
             self.service.index.mend(id)
@@ -140,6 +152,8 @@ class Reconciler:
         aside what keeps failing."""
         works = {work_name(tracker.plan.segments[i]): i for i in waiting}
         idle = self.live.idle(works)
+        if tracker.sent.intersection(works[work] for work in idle):
+            self.lost.see_to_plan(experiment.id, tracker.plan)
         for work in works.keys() - set(idle):
             self._silent.pop(work, None)
         for work in idle:
@@ -156,6 +170,7 @@ class Reconciler:
             ):
                 return
             else:
+                tracker.sent.add(works[work])
                 room -= 1
 
     def _mend(self) -> None:

@@ -9,10 +9,11 @@ from shared import names, planning
 from shared.errors import Conflict
 from shared.measurements import LaterMeasurements
 from shared.plan import Plan
+from shared.spec import ExperimentSpec
 from shared.tokens import LOCAL, Principal
 
 if TYPE_CHECKING:
-    from api.experiment import Experiment
+    from api.experiment import Accepted, Experiment
     from api.service import Service
 
 
@@ -28,13 +29,13 @@ class Retries:
         """The new experiment, and whether this call made it (False: the first answer again).
         Attempts are counted for each experiment, so that what kept failing gets new ones."""
         service, old = self.service, self._ended_badly(id)
-        measured = old.accepted.measures
+        measured = old.measures
         if measured is not None:
-            asked = LaterMeasurements.model_validate(asked_of(old.accepted.shown))
+            asked = LaterMeasurements.model_validate(asked_of(old.shown))
             body = {"retries": id}
             return service.jobs.accept_as(body, measured, asked, principal, idempotency_key, id)
         return service.accept(
-            old.spec, principal, idempotency_key, id, lambda made: self._plan(old, made)
+            old.spec, principal, idempotency_key, id, lambda made: self._plan(id, old.spec, made)
         )
 
     def link(self, id: str) -> None:
@@ -51,7 +52,7 @@ class Retries:
     def of(self, id: str) -> list[str]:
         return [names.experiment_of(name) for name in self.store.names(names.retries(id))]
 
-    def _ended_badly(self, id: str) -> "Experiment":
+    def _ended_badly(self, id: str) -> "Accepted":
         state = self.service.status(id)["state"]
         if state == "succeeded":
             raise Conflict(
@@ -63,13 +64,14 @@ class Retries:
                 f"The experiment is {state}: only what has failed or was cancelled can be retried."
                 f" Wait for its end, or cancel it"
             )
-        return self.service.experiment(id)
+        return self.service.accepted(id)
 
-    def _plan(self, old: "Experiment", made: str) -> Plan:
+    def _plan(self, old: str, spec: ExperimentSpec, made: str) -> Plan:
         """Without reuse, the runs keep the names that they had: those that are done stay done."""
         service = self.service
-        scopes = [segment.scope for segment in old.plan.segments] if old.plan else []
+        before = service.plan_left(old)
+        scopes = [segment.scope for segment in before.segments] if before else []
         named = next(map(names.namesake, scopes), None)
         return planning.plan_for(
-            old.spec, service.records, service.settings, named or made, again=named is not None
+            spec, service.records, service.settings, named or made, again=named is not None
         )

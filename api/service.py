@@ -2,10 +2,9 @@
 
 import contextlib
 from collections.abc import Callable
-from itertools import islice
 from typing import Any
 
-from api import outcome, status
+from api import listing, outcome, status
 from api.acceptance import Acceptance
 from api.cache import Cache
 from api.damage import Damage
@@ -18,7 +17,7 @@ from api.retry import Retries
 from api.statuses import Statuses
 from api.tracker import Tracker
 from shared import moments, names, planning, stored_spec
-from shared.errors import Conflict, NotFound
+from shared.errors import Conflict, Corrupt, NotFound
 from shared.live import Live
 from shared.part import Part
 from shared.plan import Plan
@@ -38,9 +37,6 @@ ACCEPTED_SIZE = 9_500
 """Of one in memory, with few seeds."""
 ACCEPTED_BYTES, TRACKED_BYTES = 128 << 20, 256 << 20
 """Memory for what was asked for, and for plans with what is known of their segments."""
-
-LOOKED_AT = 500
-"""Experiments that one page of a filtered list looks at, at most."""
 
 
 class Service:
@@ -89,8 +85,14 @@ class Service:
         for digest in {config["dataset"]["digest"] for config in plan.configs}:
             self.store.write(names.dataset_use(digest, id), b"")
         stored = plan.model_dump()
-        if self.store.create_json(names.experiment_object(id, "plan.json"), stored):
+        if Precious(self.store).create(names.experiment_object(id, "plan.json"), stored):
             self._keep_tracker(id, plan)
+
+    def keep_twice(self, id: str) -> None:
+        """What was accepted; by an earlier version, or a process that died, perhaps once."""
+        for part in ("spec.json", "plan.json"):
+            with contextlib.suppress(NotFound):
+                Precious(self.store).keep_twice(names.experiment_object(id, part))
 
     def queue(self, experiment: Experiment) -> None:
         """Send what can run, to begin with; the reconcile loop sees to the rest."""
@@ -124,7 +126,7 @@ class Service:
             return kept
         try:
             return self.keep_accepted(
-                id, Precious(self.store).read(names.experiment_object(id, "spec.json"))
+                id, Precious(self.store).find(names.experiment_object(id, "spec.json"))
             )
         except NotFound:
             raise NotFound(f"There is no experiment {id}") from None
@@ -134,6 +136,15 @@ class Service:
         with contextlib.suppress(NotFound):
             return self.tracker(id).plan
         return None
+
+    def plan_left(self, id: str) -> Plan | None:
+        """None also where an experiment has ended and its plan is lost: how is known without."""
+        try:
+            return self.plan(id)
+        except Corrupt:
+            if self.outcome(id) is None:
+                raise
+            return None
 
     def outcome(self, id: str) -> dict[str, Any] | None:
         return self.outcomes.of(id)
@@ -158,27 +169,27 @@ class Service:
     # --- status ---
 
     def status(self, id: str) -> dict[str, Any]:
-        experiment = self.experiment(id)
-        ended = experiment.outcome or {}
+        accepted, ended = self.accepted(id), self.outcome(id) or {}
+        plan = self.plan_left(id)
         about = {
             "id": id,
-            "name": experiment.spec.name,
+            "name": accepted.spec.name,
             "state": ended.get("state", "preparing"),
-            "created": experiment.created,
+            "created": moments.at(names.created(id)),
             "finished": ended.get("finished"),
             **status.NO_PROGRESS,
             "failures": ended.get("failures", []),
             "plan": None,
-            "tags": experiment.spec.tags,
-            "measures": experiment.accepted.measures,
-            "submitted_by": experiment.accepted.submitted_by,
-            "retries": experiment.accepted.retries,
+            "tags": accepted.spec.tags,
+            "measures": accepted.measures,
+            "submitted_by": accepted.submitted_by,
+            "retries": accepted.retries,
         }
-        if experiment.plan is None:
+        if plan is None:
             return about
         tracker = self._followed(id, ended.get("state"))
         about |= status.progress(tracker, self.live, self.records, ended)
-        return about | {"plan": status.plan_summary(experiment.plan)}
+        return about | {"plan": status.plan_summary(plan)}
 
     def run_states(self, id: str) -> list[str]:
         experiment = self.experiment(id)
@@ -209,55 +220,28 @@ class Service:
         self.store.remove(names.active_marker(id))
         return ours
 
-    def cancel(self, id: str) -> Experiment:
+    def cancel(self, id: str) -> None:
         """End it now; what is stored stays. Again: no change. After another end: Conflict."""
         self.accepted(id)
         ours = self.finish(id, outcome.ended("cancelled", []))
-        experiment = self.experiment(id)
-        if experiment.outcome is None:  # the store refused ours for another that is on its way
+        found = self.outcome(id)
+        if found is None:  # the store refused ours for another that is on its way
             error = Conflict("The experiment is just ending: ask again")
             error.retry_after = 1
             raise error
-        if not ours and experiment.outcome["state"] != "cancelled":
-            raise Conflict(
-                f"The experiment has {experiment.outcome['state']}: it cannot be cancelled"
-            )
+        if not ours and found["state"] != "cancelled":
+            raise Conflict(f"The experiment has {found['state']}: it cannot be cancelled")
         self.live.cancel(id)
-        return experiment
 
-    def listing(
+    def page(
         self,
         page_size: int,
         token: str | None = None,
         state: str | None = None,
         tags: dict[str, str] | None = None,
         name: str | None = None,
-    ) -> tuple[list[dict[str, Any]], str | None]:
-        """Newest first. `token` is the index entry after which the page starts. A page may be
-        short, even empty, with more behind it: filters look at a bounded number of experiments."""
-        page: list[dict[str, Any]] = []
-        entries = islice(self.index.entries(token), LOOKED_AT + 1)
-        last, looked_at = None, 0
-        while some := list(islice(entries, page_size)):
-            if len(page) == page_size:
-                return page, last
-            wanted = [e for e in some if self._has(names.experiment_of(e), tags or {}, name)]
-            found = self.statuses.many([names.experiment_of(entry) for entry in wanted])
-            by_entry = dict(zip(wanted, found, strict=True))
-            for entry in some:
-                if len(page) == page_size or looked_at == LOOKED_AT:
-                    return page, last
-                last, looked_at = entry, looked_at + 1
-                status = by_entry.get(entry)
-                if status is not None and (state is None or status["state"] == state):
-                    page.append(status)
-        return page, None
-
-    def _has(self, id: str, tags: dict[str, str], name: str | None) -> bool:
-        spec = self.accepted(id).spec
-        if not tags.items() <= spec.tags.items():
-            return False
-        return name is None or name.lower() in spec.name.lower()
+    ) -> listing.Page:
+        return listing.page(self, page_size, token, listing.Filter(state, tags or {}, name))
 
 
 def given(part: Part) -> dict[str, Any]:

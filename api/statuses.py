@@ -10,7 +10,7 @@ from typing import Any
 
 from api.cache import Cache
 from api.outcomes import Outcomes
-from shared.errors import StoreUnavailable
+from shared.errors import HubelError, StoreUnavailable
 
 FRESH_SECONDS, OLD_SECONDS = 0.75, 1.5
 """After the first a status is made again when it is asked for, after the second it is not shown."""
@@ -51,12 +51,19 @@ class Statuses:
             if self._stands(id, made):
                 return made.status
 
-    def many(self, ids: list[str]) -> list[Status]:
-        """In order; what has to be made is made at the same time."""
+    def many(self, ids: list[str], but: tuple[type[HubelError], ...]) -> list[Status | HubelError]:
+        """In order; what has to be made is made at the same time. Errors of one alone, those of
+        `but`, stand in its place."""
         for id in ids:
             if self._kept(id, self._list_makers) is None:
                 self._ask(id, self._list_makers)
-        return [self.of(id) for id in ids]
+        return [self._tried(id, but) for id in ids]
+
+    def _tried(self, id: str, but: tuple[type[HubelError], ...]) -> Status | HubelError:
+        try:
+            return self.of(id)
+        except but as error:
+            return error
 
     async def polled(self, id: str) -> Status:
         """The same as `of`, and whoever waits for another's status takes no thread."""

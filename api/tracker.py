@@ -30,6 +30,8 @@ class Tracker:
         self.todo = [i for i, s in enumerate(plan.segments) if not s.stored or s.probes]
         self.done = set(range(len(plan.segments))) - set(self.todo)
         self.failed: dict[int, dict[str, Any]] = {}
+        self.sent: set[int] = set()
+        """By the reconcile loop of this process."""
         self.trained = 0
         """Epochs that manifests say this experiment trained itself, replays left out."""
         self._enders: dict[tuple[str, str], list[int]] = {}

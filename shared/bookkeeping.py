@@ -2,10 +2,8 @@
 
 from collections.abc import Iterator
 
-from pydantic import ValidationError
-
 from shared import names
-from shared.errors import Corrupt, NotFound
+from shared.errors import Corrupt, NotFound, TooNew
 from shared.findings import (
     INCONSISTENT,
     MISSING,
@@ -51,6 +49,11 @@ select m.id, m.other from marked m where m.kind = 'claim' and not exists(
     select 1 from marked i where i.kind = 'index' and i.id = m.id)
 """
 
+_KEPT_ONCE = """
+select m.id, m.other from marked m where m.kind = 'kept twice' and not exists(
+    select 1 from marked c where c.kind = 'copy' and c.id = m.id)
+"""
+
 
 class Bookkeeping:
     def __init__(self, inspection: Inspection) -> None:
@@ -67,6 +70,7 @@ class Bookkeeping:
         yield from self._unlinked()
         yield from self._linked_to_none()
         yield from self._claims()
+        yield from self._kept_once()
         yield from self._repairs()
 
     def _without_spec(self) -> Iterator[Finding]:
@@ -172,6 +176,16 @@ class Bookkeeping:
                     "an experiment: whoever sends the request again completes it",
                 )  # fmt: skip
 
+    def _kept_once(self) -> Iterator[Finding]:
+        """By a version that kept one of it, or by a process that died before it made the other."""
+        for name, modified in self.ledger.rows(_KEPT_ONCE):
+            copy = names.copy(name)
+            if self.inspection.settled(float(modified)) and self.inspection.is_gone(copy):
+                yield self._finding(
+                    UNFINISHED, copy, f"nothing: {name} is there once", "a copy of it",
+                    self.inspection.copying(name),
+                )  # fmt: skip
+
     def _repairs(self) -> Iterator[Finding]:
         for id, word in self.ledger.rows("select id, other from marked where kind = 'repair'"):
             said, name = self._repairs_nothing(id, int(word)), names.repair(id, int(word))
@@ -187,7 +201,7 @@ class Bookkeeping:
             return f"there is no experiment {id}"
         try:
             segments = len(Records(self.store).plan(id).segments)
-        except (Corrupt, NotFound, ValidationError):  # it is planned again first
+        except (Corrupt, NotFound, TooNew):  # it is planned again first
             return None
         return None if index < segments else f"the plan of {id} has {segments} segments"
 

@@ -102,12 +102,19 @@ class Collection:
         for name, found in self.ledger.rows("select object, found from lost"):
             raise _unreadable(name, found)
         damaged = "select id, other from marked where kind = 'damaged plan'"
-        for id, found in self.ledger.rows(damaged):
-            raise _unreadable(names.experiment_object(id, "plan.json"), found)
+        for id, found in list(self.ledger.rows(damaged)):
+            self._find_plan(id, found)
+
+    def _find_plan(self, id: str, found: str) -> None:
+        """In its copy."""
+        try:
+            Records(self.store).plan(id)
+        except Corrupt:
+            raise _unreadable(names.experiment_object(id, "plan.json"), found) from None
 
     def _keep(self) -> None:
         mended = {id for id, _ in Repairs(self.store).wanted()}
-        question = "select id, outcome from experiment where plan = 1"
+        question = "select id, outcome from experiment where plan > 0"
         for id, outcome in self.ledger.rows(question):
             self._keep_for(id, is_live=outcome in (None, DAMAGED) or id in mended)
 

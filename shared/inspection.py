@@ -6,9 +6,10 @@ from typing import Any
 
 from shared import names, sealed
 from shared.errors import HubelError
-from shared.findings import DAMAGED, REMOVED, Finding, Mend, Report
+from shared.findings import DAMAGED, REBUILT, REMOVED, Finding, Mend, Report
 from shared.ledger import Ledger
 from shared.pace import Pace
+from shared.precious import Precious
 from shared.storage import READS, Entry, Storage
 
 GRACE_SECONDS = 3600.0
@@ -70,6 +71,13 @@ class Inspection:
         def mend() -> str:
             self.store.remove(name)
             return REMOVED
+
+        return mend
+
+    def copying(self, name: str) -> Mend:
+        def mend() -> str:
+            Precious(self.store).copy(name)
+            return REBUILT
 
         return mend
 

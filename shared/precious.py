@@ -1,5 +1,5 @@
-"""Objects that nothing can compute again, an accepted spec and an outcome: kept twice, and mended
-from each other."""
+"""Objects that nothing can compute again, say an accepted spec and an outcome: kept twice, and
+mended from each other."""
 
 import logging
 from dataclasses import dataclass
@@ -32,7 +32,14 @@ class Precious:
         except Corrupt as error:
             return self._from_copy(name, error)
 
-    def _from_copy(self, name: str, error: Corrupt) -> dict[str, Any]:
+    def find(self, name: str) -> dict[str, Any]:
+        """The same, and what is gone is found in its copy: of what never was, a second question."""
+        try:
+            return self.read(name)
+        except NotFound as error:
+            return self._from_copy(name, error)
+
+    def _from_copy(self, name: str, error: Corrupt | NotFound) -> dict[str, Any]:
         try:
             found = dict(self.store.read_json(names.copy(name)))
         except (NotFound, Corrupt):
@@ -40,6 +47,11 @@ class Precious:
         log.error("%s; it is written again from its copy", error)
         self.store.write_json(name, found)
         return found
+
+    def replace(self, name: str, value: dict[str, Any]) -> None:
+        """Both, whatever they are."""
+        for each in (name, names.copy(name)):
+            self.store.write_json(each, value)
 
     def restore(self, name: str) -> None:
         """Write it again from its copy. Corrupt or NotFound where that says no more."""
@@ -53,6 +65,11 @@ class Precious:
             return self.store.read_json(name)
         except (NotFound, Corrupt):
             return None
+
+    def keep_twice(self, name: str) -> None:
+        """Whoever made it may have died before copying it, or known of no copies."""
+        if not self.store.exists(names.copy(name)):
+            self.copy(name)
 
     def copy(self, name: str) -> bool:
         """Make its copy where that is missing or damaged: whether it was."""

@@ -7,10 +7,13 @@ from collections import OrderedDict
 from threading import Lock
 from typing import Any
 
+from pydantic import ValidationError
+
 from shared import names
 from shared.chain import Manifest
-from shared.errors import Corrupt, NotFound
+from shared.errors import Corrupt, NotFound, TooNew
 from shared.plan import Plan
+from shared.precious import Precious
 from shared.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -27,9 +30,16 @@ class Records:
         self._lock = Lock()
 
     def plan(self, experiment: str) -> Plan:
-        """Not kept here: its size has no bound."""
+        """Not kept here: its size has no bound. TooNew where it is whole and no plan."""
         name = names.experiment_object(experiment, "plan.json")
-        return Plan.model_validate(self.store.read_json(name))
+        found = Precious(self.store).find(name)
+        try:
+            return Plan.model_validate(found)
+        except ValidationError as error:
+            raise TooNew(
+                f"{name!r} is whole, and no plan that this program reads: start the newer one that"
+                f" wrote it ({error.error_count()} fields are not as expected)"
+            ) from error
 
     def manifest(self, scope: str, key: str) -> Manifest | None:
         """One that does not verify is none: whoever wants the segment trains it again."""

@@ -25,9 +25,9 @@ from minio.error import S3Error
 
 from shared import names as named
 from shared import sealed, store_promises
-from shared.errors import Corrupt, NotFound, StoreUnavailable, StoreUnsuitable
+from shared.errors import Corrupt, NotFound, StoreUnsuitable
 from shared.settings import Settings
-from shared.store_failures import CutOff, Retry, translated
+from shared.store_failures import CutOff, Retry, answered, translated
 
 CONNECT_SECONDS = 2.0
 READ_SECONDS = 15.0
@@ -132,9 +132,7 @@ class Storage:
         if response.status in (409, 412):  # 409: another conditional write was under way
             retried = bool(response.retries and response.retries.history)
             return retried and self.read(name) == data
-        raise StoreUnavailable(
-            f"PUT {name!r} was answered {response.status}: {response.data[:300]!r}"
-        )
+        raise answered(name, response)
 
     def create_json(self, name: str, value: dict[str, Any]) -> bool:
         return self.create(name, sealed.dump(value), "application/json")

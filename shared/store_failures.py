@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -16,6 +17,7 @@ from shared.errors import NotFound, StoreUnavailable, StoreUnsuitable
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EROFS}
 _MISSING = {"NoSuchKey", "NoSuchObject", "ResourceNotFound"}
+_CODE = re.compile(rb"<Code>([A-Za-z]{1,64})</Code>")
 _REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed"}
 
 # It warns of every retry with the whole address; of a presigned one, that is a credential.
@@ -52,10 +54,7 @@ def translated(name: str) -> Iterator[None]:
         if error.code in _MISSING:
             raise NotFound(f"There is no object {name!r}") from error
         if error.code in _REFUSED:
-            raise StoreUnsuitable(
-                f"The object store refuses our credentials ({error.code}) for {name!r}: "
-                "look at HUBEL_S3_ACCESS_KEY, HUBEL_S3_SECRET_KEY and the clocks"
-            ) from error
+            raise _refused(error.code, name) from error
         raise StoreUnavailable(f"{error.code} for {name!r}: {error.message}") from error
     except (ParseError, ProtocolError, ValueError, KeyError, AttributeError) as error:
         # What the SDK raises when it reads an answer of which a bit has changed.
@@ -67,6 +66,23 @@ def translated(name: str) -> Iterator[None]:
         if is_no_room(error):  # on our own disk
             raise
         raise StoreUnavailable(f"No answer for {name!r}: {error}") from error
+
+
+def answered(name: str, response: urllib3.BaseHTTPResponse) -> StoreUnavailable | StoreUnsuitable:
+    """Of a request that went past the SDK. The rest of the answer is told to nobody: it may hold
+    the access key's name and what was to be signed."""
+    found = _CODE.search(response.data)
+    code = found[1].decode() if found else "without a code"
+    if code in _REFUSED:
+        return _refused(code, name)
+    return StoreUnavailable(f"PUT {name!r} was answered {response.status} ({code})")
+
+
+def _refused(code: str, name: str) -> StoreUnsuitable:
+    return StoreUnsuitable(
+        f"The object store refuses our credentials ({code}) for {name!r}: "
+        "look at HUBEL_S3_ACCESS_KEY, HUBEL_S3_SECRET_KEY and the clocks"
+    )
 
 
 def is_no_room(error: BaseException) -> bool:

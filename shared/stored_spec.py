@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pydantic import ValidationError
+
 from shared.errors import TooNew
 from shared.spec import ExperimentSpec
 
@@ -19,4 +21,10 @@ def read(id: str, stored: Any) -> ExperimentSpec:
             f"Experiment {id} has schema version {version}, and this program reads up to"
             f" {SCHEMA_VERSION}: start a newer one"
         )
-    return ExperimentSpec.model_validate(stored["given"])
+    try:
+        return ExperimentSpec.model_validate(stored["given"])
+    except ValidationError as error:
+        raise TooNew(
+            f"The spec of experiment {id} is whole, and none that this program accepts: start the"
+            f" one that accepted it ({error.error_count()} fields are not as expected)"
+        ) from error

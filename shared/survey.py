@@ -24,6 +24,7 @@ PREFIXES = (
     names.ACTIVE, names.INDEX, names.CLAIMS, names.COPIES, names.REPAIRS, "repair-attempts/",
     "tokens/", "webhooks/", names.DATASETS,
 )  # fmt: skip
+KEPT_TWICE = frozenset({"spec", "plan", "outcome", "token", "claim"})
 DAMAGED_PLAN = 2
 """In the column `plan`: 0 none, 1 whole."""
 
@@ -72,6 +73,8 @@ class Survey:
             if parts.kind in self.unread:
                 continue
             self.inspection.report.tally.objects += 1
+            if parts.kind in KEPT_TWICE:
+                self.ledger.add("marked", "kept twice", entry.name, str(entry.modified))
             try:
                 finding = self._handlers.get(parts.kind, self._other)(entry, parts)
             except NotFound:  # removed since it was listed
@@ -162,8 +165,9 @@ class Survey:
             self.ledger.add("marked", "claim", id, f"{parts.word} {entry.modified}")
         except (Corrupt, KeyError, TypeError) as error:
             return self.inspection.damaged(
-                entry, error, "the body's digest and the id behind an Idempotency-Key. Removing"
-                " it would let that key make a second experiment",
+                entry, error, "the body's digest and the id behind an Idempotency-Key: only its"
+                " copy says them, too. Removing it would let that key make a second experiment",
+                self._from_copy(entry.name),
             )  # fmt: skip
         return None
 
@@ -190,8 +194,13 @@ class Survey:
         name, finding = parts.word, self.inspection.report.finding
         try:
             copied = self.inspection.json(entry)
+            self.ledger.add("marked", "copy", name, "")
         except Corrupt as error:
-            return self.inspection.damaged(entry, error, f"a copy of {name}", self._copying(name))
+            if self._is_planned_again(name):
+                return None
+            return self.inspection.damaged(
+                entry, error, f"a copy of {name}", self.inspection.copying(name)
+            )
         try:
             original = self.store.read_json(name)
         except Corrupt:  # found at its own place, and mended from here
@@ -205,15 +214,13 @@ class Survey:
             return None
         return finding(
             INCONSISTENT, entry.name, f"it does not say what {name} says", "a copy of it",
-            self._copying(name), entry.bytes,
+            self.inspection.copying(name), entry.bytes,
         )  # fmt: skip
 
-    def _copying(self, name: str) -> Mend:
-        def mend() -> str:
-            Precious(self.store).copy(name)
-            return REBUILT
-
-        return mend
+    def _is_planned_again(self, name: str) -> bool:
+        """Its copy then comes with the plan."""
+        damaged = "select 1 from marked where kind = 'damaged plan' and id = ?"
+        return self.ledger.has(damaged, names.parts(name).id)
 
     # --- segments ---
 

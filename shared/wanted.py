@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from shared import names, replanning, schedule
-from shared.errors import HubelError
+from shared.errors import Corrupt, HubelError, NotFound, TooNew
 from shared.findings import (
     ASKED,
     DAMAGED,
@@ -48,14 +48,29 @@ class Wanted:
         question = (
             "select e.id, e.outcome, e.plan, m.other from experiment e"
             " left join marked m on m.kind = 'damaged plan' and m.id = e.id"
-            " where e.spec = 1 and (e.plan = ? or (e.plan = 0 and e.outcome = 'succeeded'))"
+            " where e.spec = 1 and (e.plan = ? or (e.plan = 0 and e.outcome = 'succeeded'"
+            " and not exists(select 1 from marked c where c.kind = 'copy'"
+            " and c.id = 'experiments/' || e.id || '/plan.json')))"
         )
         for id, outcome, plan, damage in list(self.ledger.rows(question, DAMAGED_PLAN)):
             yield self._finding(
                 DAMAGED if plan else MISSING, names.experiment_object(id, "plan.json"),
-                damage or "nothing", "a plan: it is made again from the spec where that gives the"
-                " same one", self._replanning(id, outcome),
+                damage or "nothing", "a plan: its copy says it, too. Else it is made again from the"
+                " spec where that gives the same one", self._finding_again(id, outcome),
             )  # fmt: skip
+
+    def _finding_again(self, id: str, outcome: str | None) -> Mend:
+        """In its copy; or somebody who wanted to read it has by now."""
+
+        def mend() -> str:
+            try:
+                Records(self.store).plan(id)
+            except (Corrupt, NotFound, TooNew):
+                return self._replanning(id, outcome)()
+            self.ledger.do("update experiment set plan = 1 where id = ?", id)
+            return REBUILT
+
+        return mend
 
     def _replanning(self, id: str, outcome: str | None) -> Mend:
         def mend() -> str:

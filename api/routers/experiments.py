@@ -97,13 +97,16 @@ def listing(
         str | None, Query(max_length=200, description="Part of the name, in any case.")
     ] = None,
 ) -> Response:
-    """Newest first. `next` is the address of the next page, or null."""
+    """Newest first. `next` is the address of the next page, or null. `unreadable` are those of
+    which something is damaged in the store, or of a newer version: whether they match a filter
+    nobody can tell."""
     filters = {"list": "experiments", "state": state, "tags": tags, "name": name}
-    found, last = service.listing(page_size, _entry(page_token, filters), state, tags, name)
-    token = None if last is None else pages.token(last, filters)
+    found = service.page(page_size, _entry(page_token, filters), state, tags, name)
+    token = None if found.last is None else pages.token(found.last, filters)
     given = {"state": state, "name": name, "tag": [f"{k}:{v}" for k, v in tags.items()]}
     page = {
-        "experiments": [shown(status) for status in found],
+        "experiments": [shown(status) for status in found.experiments],
+        "unreadable": found.unreadable,
         "next": pages.address(router.prefix, given | {"page_size": page_size}, token),
         "next_page_token": token,
     }

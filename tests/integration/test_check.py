@@ -7,14 +7,15 @@ import pytest
 from small import body, submit
 
 from api.reconcile import Reconciler
-from shared import check, names
-from shared.errors import NotFound
+from shared import check, names, replanning, schedule
+from shared.errors import Corrupt, NotFound
 from shared.findings import Report
 from shared.measurements import LaterMeasurements
 from shared.plan import Plan
 from shared.precious import Precious
 from shared.repairs import Repairs
 from shared.spec import ExperimentSpec
+from worker.preparation import prepare
 
 pytestmark = pytest.mark.services
 
@@ -183,10 +184,12 @@ def test_an_accepted_experiment_without_its_marker_gets_it_back(lab):
     assert lab.service.store.exists(names.active_marker(id))
 
 
-def test_a_lost_plan_is_made_again_of_the_spec(lab, done):
+@pytest.mark.parametrize("how", ["a bit", "gone"])
+def test_a_plan_that_is_lost_twice_is_made_again_of_the_spec(lab, done, how):
     name = names.experiment_object(done, "plan.json")
     before = plan_of(lab, done)
-    flip(lab, name, 400)
+    for each in (name, names.copy(name)):
+        flip(lab, each, 400) if how == "a bit" else lab.service.store.remove(each)
     (found,) = Checked(lab, repair=True).found
     assert (found.object, found.action) == (name, "rebuilt")
     after = Plan.model_validate(lab.service.store.read_json(name))
@@ -198,7 +201,7 @@ def test_a_plan_whose_keys_are_not_those_of_its_timeline_is_inconsistent(lab, do
     name = names.experiment_object(done, "plan.json")
     plan = lab.service.store.read_json(name)
     plan["segments"][0]["stretches"][0]["stimulus"] = [{"name": "blur", "resolution": 3}]
-    lab.service.store.write_json(name, plan)
+    Precious(lab.service.store).replace(name, plan)
     (found,) = Checked(lab, repair=True).found
     assert (found.kind, found.object, found.action) == ("inconsistent", name, "rebuilt")
     assert Checked(lab).found == []
@@ -214,7 +217,7 @@ def test_a_spec_that_is_damaged_twice_is_beyond_repair_and_says_so(lab, done):
     assert checked.tally.unrepaired == len(checked.found)
 
 
-@pytest.mark.parametrize("what", ["spec", "outcome"])
+@pytest.mark.parametrize("what", ["spec", "plan", "outcome"])
 def test_what_is_kept_twice_is_mended_from_its_copy_and_the_copy_from_it(lab, done, what):
     store, name = lab.service.store, names.experiment_object(done, f"{what}.json")
     Precious(store).copy(name)
@@ -226,7 +229,7 @@ def test_what_is_kept_twice_is_mended_from_its_copy_and_the_copy_from_it(lab, do
         assert store.read_json(name) == store.read_json(names.copy(name)) == whole
 
 
-@pytest.mark.parametrize("what", ["spec", "outcome"])
+@pytest.mark.parametrize("what", ["spec", "plan", "outcome"])
 def test_what_is_kept_twice_and_has_been_lost_once_is_there_again(lab, done, what):
     store, name = lab.service.store, names.experiment_object(done, f"{what}.json")
     whole = store.read_json(name)
@@ -235,6 +238,64 @@ def test_what_is_kept_twice_and_has_been_lost_once_is_there_again(lab, done, wha
     assert [(f.kind, f.action) for f in found] == [("missing", "rebuilt")]
     assert store.read_json(name) == whole
     assert Checked(lab).found == []
+
+
+@pytest.mark.parametrize("what", ["spec", "plan", "outcome"])
+def test_what_is_kept_once_is_no_damage_and_is_kept_twice_after_a_repair(lab, done, what):
+    copy = names.copy(names.experiment_object(done, f"{what}.json"))
+    whole = lab.service.store.read(copy)
+    lab.service.store.remove(copy)
+    told = Checked(lab)
+    assert [(f.kind, f.object, f.action) for f in told.found] == [("unfinished", copy, "none")]
+    assert told.tally.unrepaired == 0
+    assert [f.action for f in Checked(lab, repair=True).found] == ["rebuilt"]
+    assert lab.service.store.read(copy) == whole
+    assert Checked(lab).found == []
+
+
+def test_a_claim_is_mended_from_its_copy_and_its_copy_from_it(lab, done):
+    name = names.idempotency("local", "k")
+    claim = {"body": "x", "id": done}
+    Precious(lab.service.store).create(name, claim)
+    for damaged in (name, names.copy(name)):
+        flip(lab, damaged)
+        (found,) = Checked(lab, repair=True).found
+        assert (found.object, found.action) == (damaged, "rebuilt")
+        store = lab.service.store
+        assert store.read_json(name) == store.read_json(names.copy(name)) == claim
+    assert Checked(lab).found == []
+
+
+def test_a_plan_of_another_training_version_is_not_made_again(lab, monkeypatch):
+    """What it trained before it was cancelled would be in no view any more."""
+    lab.reconciler.stop()
+    prepare("gratings", lab.service.store, lab.settings)
+    id = submit(lab, **TINY)
+    lab.service.cancel(id)
+    name = names.experiment_object(id, "plan.json")
+    for each in (name, names.copy(name)):
+        flip(lab, each)
+    monkeypatch.setattr(schedule, "TRAINING_VERSION", schedule.TRAINING_VERSION + 1)
+    (found,) = Checked(lab, repair=True).found
+    assert (found.object, found.action) == (name, "impossible")
+    with pytest.raises(Corrupt, match="planned for training version 1, and this program plans"):
+        replanning.replace(id, "cancelled", lab.service.records, lab.settings)
+    monkeypatch.undo()
+    assert [f.action for f in Checked(lab, repair=True).found] == ["rebuilt"]
+    assert Checked(lab).found == []
+
+
+def test_a_retry_without_reuse_that_lost_its_plan_keeps_the_names_of_its_runs(lab):
+    lab.reconciler.stop()
+    prepare("gratings", lab.service.store, lab.settings)
+    first = submit(lab, **TINY, reuse=False)
+    lab.service.cancel(first)
+    again = lab.service.retries.accept(first)[0].id
+    before = plan_of(lab, again)
+    replanning.replace(again, None, lab.service.records, lab.settings)
+    after = lab.service.records.plan(again)
+    assert [s.scope for s in after.segments] == [s.scope for s in before.segments]
+    assert first in after.segments[0].scope
 
 
 def test_a_copy_that_says_something_else_is_found_and_made_again(lab, done):
@@ -306,8 +367,8 @@ def test_what_points_nowhere_is_removed_and_a_blob_that_nothing_names_is_left(la
 def test_a_claim_without_its_experiment_and_a_spec_by_itself_are_unfinished(lab, done):
     store, nobody = lab.service.store, "0" * 24
     spec = store.read_json(names.experiment_object(done, "spec.json"))
-    store.write_json(names.experiment_object(nobody, "spec.json"), spec)
-    store.write_json(names.idempotency("local", "k"), {"body": "x", "id": "1" * 24})
+    Precious(store).create(names.experiment_object(nobody, "spec.json"), spec)
+    Precious(store).create(names.idempotency("local", "k"), {"body": "x", "id": "1" * 24})
     assert {f.object: f.kind for f in Checked(lab, repair=True).found} == {
         names.experiment_object(nobody, "spec.json"): "unfinished",
         names.idempotency("local", "k"): "unfinished",

@@ -111,6 +111,36 @@ def test_a_refused_body_leaves_its_key_free(replicas):
     assert second.post("key").status_code == 202
 
 
+def flip(store, name):
+    data = bytearray(store.read(name))
+    data[-20] ^= 1
+    store.write(name, bytes(data))
+
+
+@pytest.mark.parametrize("which", [lambda name: name, names.copy])
+def test_a_bit_that_a_claim_lost_changes_no_answer(lab, replicas, which):
+    store, claim = lab.service.store, names.idempotency("local", "one")
+    id = replicas[0].post("one").json()["id"]
+    flip(store, which(claim))
+    for one in replicas:
+        answer = one.post("one")
+        assert (answer.status_code, answer.json()["id"]) == (202, id)
+        assert answer.headers["Idempotent-Replayed"] == "true"
+    assert replicas[0].post("one", seeds=[5]).status_code == 422
+    assert len(list(store.names(names.INDEX))) == 1
+
+
+def test_a_claim_that_is_lost_twice_is_said_and_makes_no_second_experiment(lab, replicas):
+    store, claim = lab.service.store, names.idempotency("local", "one")
+    assert replicas[0].post("one").status_code == 202
+    for each in (claim, names.copy(claim)):
+        flip(store, each)
+    answer = replicas[0].post("one")
+    assert answer.status_code == 503
+    assert "look for the experiment in the list" in answer.json()["detail"]
+    assert len(list(store.names(names.INDEX))) == 1
+
+
 def test_a_claim_whose_maker_was_killed_is_completed_by_whoever_repeats_it(lab, replicas):
     survivor = replicas[0]
     key, id = _half_done(lab)

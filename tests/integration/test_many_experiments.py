@@ -142,7 +142,7 @@ def test_what_was_just_accepted_is_listed_at_once(service):
     ids = []
     for seed in range(5):
         ids.append(submit(service, seed))
-        page, _ = service.listing(50)
+        page = service.page(50).experiments
         assert [one["id"] for one in page] == ids[::-1]
 
 
@@ -152,8 +152,10 @@ def test_pages_hold_every_experiment_once(service, monkeypatch):
     for one in (service, another(service)):
         found, token = [], None
         while True:
-            page, token = one.listing(3, token)
-            found += [status["id"] for status in page]
+            page = one.page(3, token)
+            token = page.last
+            found += [status["id"] for status in page.experiments]
+            assert page.unreadable == []
             if token is None:
                 break
         assert found == ids[::-1]

@@ -53,3 +53,14 @@ def test_without_a_whole_copy_the_damage_is_said(precious, storage):
         precious.read(NAME)
     with pytest.raises(NotFound):
         precious.read(names.experiment_object("0" * 24, "spec.json"))
+
+
+def test_what_was_lost_is_found_in_its_copy_where_that_is_asked_for(precious, storage):
+    storage.remove(NAME)
+    with pytest.raises(NotFound):
+        precious.read(NAME)
+    assert precious.find(NAME) == storage.read_json(NAME) == {"state": "succeeded"}
+    storage.remove(NAME)
+    storage.remove(names.copy(NAME))
+    with pytest.raises(NotFound):
+        precious.find(NAME)

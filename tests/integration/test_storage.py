@@ -134,6 +134,48 @@ def test_wrong_credentials_are_said_to_be_wrong(settings: Settings) -> None:
         Storage(wrong).open()
 
 
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [("s3_secret_key", "SignatureDoesNotMatch"), ("s3_access_key", "InvalidAccessKeyId")],
+)
+def test_a_creation_with_wrong_credentials_is_refused_as_a_read_is(
+    settings: Settings, storage: Storage, wrong: str, code: str
+) -> None:
+    refused = Storage(settings.model_copy(update={wrong: SecretStr("wrongwrongwrong")}))
+    for ask in (lambda: refused.read("a"), lambda: refused.create("a", b"")):
+        with pytest.raises(StoreUnsuitable, match=code) as found:
+            ask()
+        said = found.value.detail
+        assert "HUBEL_S3_ACCESS_KEY" in said
+        assert "wrongwrongwrong" not in said
+        assert settings.s3_access_key.get_secret_value() not in said
+    assert not storage.exists("a")
+
+
+AWS_WORDS = """<?xml version="1.0" encoding="UTF-8"?>
+<Error><Code>{code}</Code><Message>no</Message><AWSAccessKeyId>AKIASECRET</AWSAccessKeyId>
+<StringToSign>AKIASECRET/20260101/s3</StringToSign></Error>"""
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error"),
+    [
+        (403, "SignatureDoesNotMatch", StoreUnsuitable),
+        (403, "InvalidAccessKeyId", StoreUnsuitable),
+        (403, "AccessDenied", StoreUnsuitable),
+        (400, "InvalidDigest", StoreUnavailable),
+    ],
+)
+def test_of_a_refused_creation_the_code_is_said_and_nothing_else(
+    settings: Settings, status: int, code: str, error: type[StoreUnavailable]
+) -> None:
+    with _Proxy(settings, words=(status, AWS_WORDS.format(code=code))) as endpoint:
+        behind = Storage(settings.model_copy(update={"s3_endpoint": endpoint}))
+        with pytest.raises(error, match=code) as found:
+            behind.create("a", b"")
+    assert "AKIA" not in "".join(traceback.format_exception(found.value))
+
+
 def test_opening_twice_leaves_nothing_behind(settings: Settings) -> None:
     Storage(settings).open()
     assert list(Storage(settings).open().names("probe/")) == []
@@ -263,10 +305,14 @@ def test_a_store_that_hangs_is_unavailable_after_one_read_timeout(
 
 class _Proxy:
     """Between client and store: passes requests on, except that it loses the first answers to a
-    conditional PUT, or takes the condition out."""
+    conditional PUT, or takes the condition out, or answers it with `words` of its own."""
 
     def __init__(
-        self, settings: Settings, lose_answers: int = 0, ignore_condition: bool = False
+        self,
+        settings: Settings,
+        lose_answers: int = 0,
+        ignore_condition: bool = False,
+        words: tuple[int, str] | None = None,
     ) -> None:
         proxy = self
         self.left = lose_answers
@@ -282,6 +328,12 @@ class _Proxy:
                     headers.pop("If-None-Match", None)
                 url = f"http://{settings.s3_endpoint}{self.path}"
                 body = self.rfile.read(length)
+                if conditional and words is not None:
+                    self.send_response(words[0])
+                    self.send_header("content-length", str(len(words[1])))
+                    self.end_headers()
+                    self.wfile.write(words[1].encode())
+                    return
                 # `Host` stays the proxy's, which is what was signed.
                 answer = httpx.request(self.command, url, headers=headers, content=body)
                 if conditional and proxy.left:

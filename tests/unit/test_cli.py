@@ -345,6 +345,16 @@ def test_list_asks_for_pages_until_it_has_enough(play: Play) -> None:
     assert "tag=lab%3Avision" in asked[0][1]
 
 
+def test_list_says_beside_the_others_what_could_not_be_read(play: Play) -> None:
+    lost = [{"id": "f" * 24, "detail": "plan.json does not verify\x1b[2J"}]
+    page = {"experiments": [status("running", 1)], "unreadable": lost, "next_page_token": None}
+    result, _ = play([(200, page)], "list")
+    assert len(result.stdout.splitlines()) == 1
+    assert result.stderr.startswith(f"{'f' * 24}  cannot be read: plan.json does not verify")
+    assert "\x1b" not in result.stderr
+    assert result.exit_code == 0
+
+
 def test_cancel_says_what_was_cancelled(play: Play) -> None:
     result, asked = play([(200, status("cancelled"))], "cancel", ID)
     assert result.stdout == f"{ID} cancelled\n"
