@@ -58,7 +58,13 @@ def check_store(
 def collect_garbage(
     service: ServiceIn,
     older_than: Annotated[
-        int, Query(ge=0, le=10**10, description="Seconds: nothing younger is removed.")
+        int,
+        Query(
+            ge=0,
+            le=10**10,
+            description="Seconds: nothing younger is removed, and in no case what is younger than"
+            " an hour: it may belong to work under way.",
+        ),
     ] = 30 * DAY,
     max_bytes: Annotated[
         int | None,
