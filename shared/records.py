@@ -79,6 +79,15 @@ class Records:
             self._keep(name, found)
         return list(found)
 
+    def is_collected(self, scope: str, manifest: Manifest) -> bool:
+        """Whether its checkpoint was removed to make room, and has not come back."""
+        try:
+            mark = self.store.read_json(names.collected(scope, manifest.key))
+        except (NotFound, Corrupt):
+            return False
+        is_its = mark.get("checkpoint") == manifest.checkpoint
+        return is_its and not self.store.exists(names.blob(manifest.checkpoint))
+
     def spanning(self, scope: str, key: str, start: int) -> list[Manifest]:
         """Manifests that lead to the state `key` from epoch `start` or before, in order.
 

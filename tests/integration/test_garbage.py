@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 from small import results, submit
 
-from shared import garbage, job, names, sweep, tree
+from shared import check, garbage, job, names, sweep, tree
 from shared.chain import Manifest, Path
 from shared.errors import Corrupt
 from shared.findings import Report
@@ -361,6 +361,7 @@ def test_a_fork_from_a_collected_state_gives_the_bytes_of_the_run_trained_alone(
     answer = http.get(f"/v1/checkpoints/{key}")
     assert answer.status_code == 404
     assert "was removed to make room" in answer.json()["detail"]
+    assert lab.service.store.exists(names.collected("", key))
     fork = submit(lab, sweep={"deficit.end": [4]}, checkpoints={"epochs": [2, 4]})
     assert lab.wait(fork)["state"] == "succeeded"
     assert lab.service.experiment(fork).plan.epochs.new == 2
@@ -372,3 +373,48 @@ def test_a_fork_from_a_collected_state_gives_the_bytes_of_the_run_trained_alone(
     )
     lab.wait(undisturbed)
     assert results(lab, measured)[0][2] == results(lab, undisturbed)[0][2]
+
+
+def test_a_checkpoint_that_was_collected_and_made_again_and_is_lost_counts_as_lost(lab, http):
+    """The mark of a collection counts only while it is true."""
+    lab.start_worker()
+    store = lab.service.store
+    trunk = submit(lab, sweep={"deficit.end": [4]}, checkpoints={"epochs": [2]})
+    lab.wait(trunk)
+    segment = lab.service.plan(trunk).segments[0]
+    sha = lab.service.records.manifest("", segment.key).checkpoint
+    assert names.blob(sha) in collected(store, lab.settings)
+    assert found_by_check(lab) == set()
+    lab.wait(submit(lab, sweep={"deficit.end": [2]}))
+    assert store.verifies(sha)
+    assert not store.exists(names.collected("", segment.key))
+    store.remove(names.blob(sha))
+    assert found_by_check(lab) == {("missing", names.blob(sha))}
+    assert http.get(f"/v1/checkpoints/{segment.key}").status_code == 503
+    deadline = time.monotonic() + 60
+    while http.get(f"/v1/checkpoints/{segment.key}").status_code != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_a_mark_of_a_checkpoint_that_is_there_is_found_and_removed(lab, http):
+    """Bytes are shared: a run that shares nothing else may have stored it again."""
+    lab.start_worker()
+    store = lab.service.store
+    id = submit(lab, sweep={"deficit.end": [4]}, checkpoints={"epochs": [2]})
+    lab.wait(id)
+    key = lab.service.plan(id).segments[0].key
+    sha, mark = lab.service.records.manifest("", key).checkpoint, names.collected("", key)
+    store.write_json(mark, {"checkpoint": sha, "at": "2026-01-01T00:00:00+00:00"})
+    damaged = store.read_blob(sha)[:-1]
+    store.write(names.blob(sha), damaged)
+    assert http.get(f"/v1/checkpoints/{key}").status_code == 503, "damaged, not collected"
+    assert ("orphan", mark) in found_by_check(lab, repair=True)
+    assert not store.exists(mark)
+
+
+def found_by_check(lab, repair=False):
+    settings, report = lab.settings.model_copy(update={"check_share": 1}), Report(repair)
+    found = check.findings(lab.service.store, settings, report, Repairs(lab.service.store).ask,
+                           quick=True, grace_seconds=-60)  # fmt: skip
+    return {(one.kind, one.object) for one in found}
