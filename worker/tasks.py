@@ -21,7 +21,14 @@ from celery import Celery
 
 from shared import names
 from shared.attempts import Attempts, Failure, Kind
-from shared.errors import Cancelled, HubelError, NotReady, StoreUnavailable, StoreUnsuitable
+from shared.errors import (
+    Cancelled,
+    DataDamaged,
+    HubelError,
+    NotReady,
+    StoreUnavailable,
+    StoreUnsuitable,
+)
 from shared.live import Live
 from shared.plan import Plan, Segment
 from shared.queue import PREPARE, REPAIR, TRAIN, Sender
@@ -154,7 +161,8 @@ class Crew:
         return done
 
     def _failure(self, error: Exception) -> Failure:
-        kind: Kind = "infrastructure" if is_no_room(error) else "error"
+        others = is_no_room(error) or isinstance(error, DataDamaged)
+        kind: Kind = "infrastructure" if others else "error"
         return Failure(kind, type(error).__name__, _reason(error), self.words.tail())
 
     def _hung(self, attempts: Attempts, attempt: str, work: str, seconds: float) -> NoReturn:
