@@ -7,7 +7,6 @@ from typing import Any
 
 from api import outcome, status
 from api.acceptance import Acceptance
-from api.cache import Cache
 from api.damage import Damage
 from api.experiment import Accepted, Experiment
 from api.index import Index
@@ -18,6 +17,7 @@ from api.retry import Retries
 from api.statuses import Statuses
 from api.tracker import Tracker
 from shared import moments, names, planning, stored_spec
+from shared.cache import Cache
 from shared.errors import Conflict, NotFound
 from shared.live import Live
 from shared.part import Part
