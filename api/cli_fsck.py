@@ -37,7 +37,11 @@ class Quantity(click.ParamType):
 @click.option("--repair", is_flag=True,
               help="Mend what can be; workers make again what they can.")  # fmt: skip
 @click.option("--quick", is_flag=True, help="Do not read what blobs and data sets hold.")
-@click.option("--collect", is_flag=True, help="Then remove checkpoints that nothing needs.")
+@click.option(
+    "--collect",
+    is_flag=True,
+    help="Then remove checkpoints that nothing needs, and what nothing names.",
+)
 @click.option("--older-than", type=Quantity("time", SECONDS, "30d"), default="30d",
               show_default=True,
               help="With --collect: nothing younger is removed, nor what is younger than an hour.",

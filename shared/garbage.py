@@ -1,4 +1,4 @@
-"""Checkpoints that nothing needs, by age and size; and blobs that nothing names.
+"""Checkpoints that nothing needs, by age and size; and blobs and data sets that nothing names.
 
 Kept are, whatever their age: every state on the way of an experiment that has not ended (forks,
 retries and measurement jobs are experiments), and the last stored state of each run. Blobs are
@@ -20,6 +20,7 @@ from shared.errors import Corrupt, NotFound
 from shared.findings import DAMAGED, GARBAGE, NONE, ORPHAN, REMOVED, Finding, Report
 from shared.inspection import GRACE_SECONDS, Inspection
 from shared.ledger import Ledger
+from shared.orphaned_data import OrphanedData
 from shared.pace import Pace, Tick, nothing
 from shared.records import Records
 from shared.repairs import Repairs
@@ -68,7 +69,7 @@ def collect(
     tick: Tick = nothing,
     grace_seconds: float = GRACE_SECONDS,
 ) -> Iterator[Finding]:
-    """Each blob that goes, as it goes. Corrupt, and nothing removed, where something could not be
+    """Each object that goes, as it goes. Corrupt, and nothing removed, where something could not be
     read that may need one."""
     with Ledger(settings.scratch_dir) as ledger:
         pace = Pace(settings.check_share, tick)
@@ -86,6 +87,10 @@ class Collection:
     def findings(self) -> Iterator[Finding]:
         self._look()
         self._keep()
+        yield from self._blobs()
+        yield from OrphanedData(self.inspection).removed(self.cutoff, self.policy.dry_run)
+
+    def _blobs(self) -> Iterator[Finding]:
         total = self.ledger.number(_CHECKPOINT_BYTES)
         for number, candidate in enumerate(self.ledger.rows(_UNNEEDED, self.cutoff)):
             if number % AT_ONCE == 0:
@@ -139,6 +144,8 @@ class Collection:
         self.inspection.pace.rest()
         if is_live:
             self.ledger.add("marked", "kept", id, "")
+        for config in plan.configs:
+            self.ledger.add("marked", "data", config["dataset"]["digest"], "")
         for run in plan.runs:
             scope, keys = plan.scope(run), plan.keys(run)
             self._keep_states(scope, keys if is_live else self._last(scope, keys))

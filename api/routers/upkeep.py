@@ -77,7 +77,8 @@ def collect_garbage(
     ] = None,
     dry_run: Annotated[bool, Query(description="Only say what would go.")] = False,
 ) -> StreamingResponse:
-    """Remove checkpoints that nothing needs, oldest first, and blobs that nothing names.
+    """Remove checkpoints that nothing needs, oldest first, and blobs and data sets that
+    nothing names.
 
     What a live experiment passes through stays, and the last state of every run. Whoever needs a
     removed state later trains it again, to the same bytes.
