@@ -37,9 +37,15 @@ class Quantity(click.ParamType):
 @click.option("--repair", is_flag=True,
               help="Mend what can be; workers make again what they can.")  # fmt: skip
 @click.option("--quick", is_flag=True, help="Do not read what blobs and data sets hold.")
-@click.option("--collect", is_flag=True, help="Then remove checkpoints that nothing needs.")
+@click.option(
+    "--collect",
+    is_flag=True,
+    help="Then remove checkpoints that nothing needs, and what nothing names.",
+)
 @click.option("--older-than", type=Quantity("time", SECONDS, "30d"), default="30d",
-              show_default=True, help="With --collect: nothing younger is removed.")  # fmt: skip
+              show_default=True,
+              help="With --collect: nothing younger is removed, nor what is younger than an hour.",
+              )  # fmt: skip
 @click.option("--max-bytes", type=Quantity("size", BYTES, "500GB"),
               help="With --collect: only until the checkpoints fit.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="With --collect: only say what would go.")
@@ -94,7 +100,7 @@ def _summary(what: str, found: Json) -> str:
     if what == "collect":
         gone = sum(found["kinds"].values())
         size = sum(found["found_bytes"].values())
-        return f"{'would remove' if found['dry_run'] else 'removed'} {gone} blobs, {size} bytes"
+        return f"{'would remove' if found['dry_run'] else 'removed'} {gone} objects, {size} bytes"
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(found["kinds"].items()))
     done = ", ".join(
         f"{count} {action}"

@@ -6,8 +6,8 @@ believed for half a second."""
 import time
 from typing import Any
 
-from api.cache import Cache
 from shared import names
+from shared.cache import Cache
 from shared.errors import NotFound
 from shared.precious import Precious
 from shared.storage import Storage

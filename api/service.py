@@ -6,7 +6,6 @@ from typing import Any
 
 from api import listing, outcome, status
 from api.acceptance import Acceptance
-from api.cache import Cache
 from api.damage import Damage
 from api.experiment import Accepted, Experiment
 from api.index import Index
@@ -17,6 +16,7 @@ from api.retry import Retries
 from api.statuses import Statuses
 from api.tracker import Tracker
 from shared import moments, names, planning, stored_spec
+from shared.cache import Cache
 from shared.errors import Conflict, Corrupt, NotFound
 from shared.live import Live
 from shared.part import Part

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
-from api.cache import Cache
 from api.outcomes import Outcomes
+from shared.cache import Cache
 from shared.errors import HubelError, StoreUnavailable
 
 FRESH_SECONDS, OLD_SECONDS = 0.75, 1.5

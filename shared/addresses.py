@@ -1,6 +1,7 @@
 """Where a request on a user's behalf may go: to public addresses only."""
 
 import ipaddress
+import re
 import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -9,6 +10,11 @@ from shared.errors import Invalid
 
 PORTS = {"http": 80, "https": 443}
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+OUT_OF_PLACE = re.compile(r"[\x00-\x20\x7f-\xa0]")
+"""`urlsplit` drops some of these and keeps others, and for who resolves a host NUL ends it."""
+RESERVED = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20")))
+"""For protocols, for relays that are no more, for documentation: Python 3.11 takes some of it for
+global."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,8 @@ class Pinned:
 
 def public(url: str) -> Pinned:
     """Invalid for a URL that leads, by any of its host's addresses, to what is not public."""
+    if OUT_OF_PLACE.search(url):
+        raise Invalid(f"{url[:80]!r} holds a space or a control character: leave it out")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or PORTS.get(parts.scheme, 0)
@@ -48,5 +56,7 @@ def _is_public(address: Address) -> bool:
     if isinstance(address, ipaddress.IPv6Address) and (
         address.ipv4_mapped or address.sixtofour or address.is_site_local
     ):
+        return False
+    if any(address in network for network in RESERVED):
         return False
     return address.is_global and not (address.is_multicast or address.is_reserved)

@@ -9,6 +9,7 @@ from shared.findings import Finding, Report
 from shared.inspection import GRACE_SECONDS, Inspection
 from shared.ledger import Ledger
 from shared.lineage import Lineage
+from shared.orphaned_data import OrphanedData
 from shared.pace import Pace, Tick, nothing
 from shared.settings import Settings
 from shared.storage import Storage
@@ -37,3 +38,4 @@ def findings(
         yield from Datasets(inspection, quick).findings()
         yield from Wanted(inspection, settings, ask).findings()
         yield from lineage.orphans()
+        yield from OrphanedData(inspection).findings()

@@ -1,17 +1,20 @@
 """Whether each data set's name leads to whole arrays."""
 
+import contextlib
 from collections.abc import Iterator
 
 from pydantic import ValidationError
 
 from shared import dataset_store, names
 from shared.arrays import Summary
+from shared.datasets import CATALOG
 from shared.errors import Corrupt, Invalid, NotFound
 from shared.findings import ASKED, DAMAGED, MISSING, Finding, Mend
 from shared.inspection import Inspection
 from shared.storage import Entry
 
-ADVICE = "PUT the same images to /v1/datasets/ again; a built-in one is prepared again by itself"
+AGAIN = "With repair it is removed, and a worker prepares it again"
+PUT = "Only you have it: PUT the same images to /v1/datasets/ again"
 
 
 class Datasets:
@@ -21,6 +24,13 @@ class Datasets:
         self.inspection, self.quick = inspection, quick
         self.store = inspection.store
         self._finding = inspection.report.finding
+        self._built_in = set(self._of_built_in())
+
+    def _of_built_in(self) -> Iterator[str]:
+        """Digests of what can be prepared again. What is a user's own is never removed."""
+        for name in CATALOG:
+            with contextlib.suppress(Corrupt, NotFound):
+                yield dataset_store.pointed(name, self.store)[0]
 
     def findings(self) -> Iterator[Finding]:
         for kind, look in (("dataset", self._pointer), ("dataset manifest", self._manifest)):
@@ -30,26 +40,27 @@ class Datasets:
                     yield from look(entry, parts.word or parts.key)
 
     def _pointer(self, entry: Entry, name: str) -> Iterator[Finding]:
+        advice, removal = self._mending(name in CATALOG, entry.name)
         try:
             digest = self.inspection.json(entry)["digest"]
             target = names.dataset_object(digest, dataset_store.MANIFEST)
         except (Corrupt, Invalid, KeyError, TypeError) as error:
-            mend = self._removal(entry.name)
-            yield self.inspection.damaged(entry, error, f"the digest of its arrays: {ADVICE}", mend)
+            expected = f"the digest of the arrays of '{name}'. {advice}"
+            yield self.inspection.damaged(entry, error, expected, removal)
             return
         if self.inspection.is_gone(target):
             yield self._finding(
                 MISSING, target, f"nothing, although data set '{name}' points here",
-                f"a manifest of its arrays. With repair the name is removed: {ADVICE}",
-                self._removal(entry.name),
+                f"a manifest of its arrays. {advice}", removal,
             )  # fmt: skip
 
     def _manifest(self, entry: Entry, digest: str) -> Iterator[Finding]:
+        advice, removal = self._mending(digest in self._built_in, entry.name)
         try:
             summary = Summary.model_validate(self.inspection.json(entry))
         except (Corrupt, ValidationError) as error:
-            expected = f"a manifest of four arrays. With repair it is removed: {ADVICE}"
-            yield self.inspection.damaged(entry, error, expected, self._removal(entry.name))
+            expected = f"a manifest of four arrays. {advice}"
+            yield self.inspection.damaged(entry, error, expected, removal)
             return
         for file, stored in summary.files.items():
             yield from self._file(names.dataset_object(digest, f"{file}.npy"), stored.bytes,
@@ -62,12 +73,11 @@ class Datasets:
         except NotFound:
             found = "nothing"
         if found is not None:
+            digest = names.parts(manifest).key
+            advice, removal = self._mending(digest in self._built_in, name, manifest)
             yield self._finding(
                 MISSING if found == "nothing" else DAMAGED, name, found,
-                f"{size} bytes with the digest {sha256}. With repair what is left of it and its"
-                f" manifest are removed: {ADVICE}",
-                self._removal(name, manifest),
-                bytes=size,
+                f"{size} bytes with the digest {sha256}. {advice}", removal, bytes=size,
             )  # fmt: skip
 
     def _found(self, name: str, size: int, sha256: str) -> str | None:
@@ -78,12 +88,14 @@ class Datasets:
         digest = sha256 if self.quick else self.inspection.digest(entry, sha256)
         return None if digest == sha256 else f"{size} bytes with the digest {digest}"
 
-    def _removal(self, *damaged: str) -> Mend:
-        """So that whoever stores it again does not take it for being there."""
+    def _mending(self, is_built_in: bool, *damaged: str) -> tuple[str, Mend | None]:
+        """Advice, and the removal of what is damaged where it can be prepared again."""
+        if not is_built_in:
+            return PUT, None
 
         def mend() -> str:
             for name in damaged:
                 self.store.remove(name)
             return ASKED
 
-        return mend
+        return AGAIN, mend

@@ -76,7 +76,15 @@ class Corrupt(HubelError):
     """A stored object does not match its digest."""
 
     status, code, title = 503, "corrupt", "A stored object does not verify"
-    retry_after = 10
+    retry_after: int | None = 10
+
+
+class DataDamaged(Corrupt):
+    """A stored data set does not verify, and nothing here can make it again: somebody has to store
+    it again, and the run that met it is not at fault."""
+
+    code, title = "data-damaged", "A stored data set does not verify"
+    retry_after = None
 
 
 class DatasetUnavailable(HubelError):

@@ -2,18 +2,23 @@
 
 from shared import dataset_store
 from shared.datasets import CATALOG
-from shared.errors import Fault, Invalid, NotFound
+from shared.errors import DataDamaged, Fault, Invalid, NotFound
 from shared.schedule import Facts
 from shared.storage import Storage
 
 
 def lookup(name: str, store: Storage) -> Facts | None:
-    """Facts of a data set that is prepared; None for one that is not, or that nobody knows."""
+    """Facts of a data set that is prepared; None for one that is not, or that nobody knows. A
+    damaged one that is built in counts as not prepared: a worker makes it again."""
+    known = CATALOG.get(name)
     try:
         summary = dataset_store.find(name, store).summary
     except NotFound:
         return None
-    known = CATALOG.get(name)
+    except DataDamaged:
+        if known is None:
+            raise
+        return None
     return Facts(
         name=name,
         digest=summary.digest,

@@ -1,11 +1,13 @@
-"""Checkpoints that nothing needs, by age and size; and blobs that nothing names.
+"""Checkpoints that nothing needs, by age and size; and blobs and data sets that nothing names.
 
 Kept are, whatever their age: every state on the way of an experiment that has not ended (forks,
 retries and measurement jobs are experiments), and the last stored state of each run. Blobs are
-shared by content, so that one is kept while any manifest needs it. First everything is marked; just
-before each removal is looked again, at experiments that came meanwhile and at the blob's age: a
-worker that is about to use a blob has written it anew. What a race between two processes still can
-lose is a checkpoint and never a result: whoever needs the state trains it again.
+shared by content, so that one is kept while any manifest needs it. Kept is also, whatever is asked,
+what was written within the grace before the collection began, or since: its manifest may be on its
+way. First everything is marked; just before each removal is looked again, at experiments that came
+meanwhile and at the blob's age: a worker that is about to use a blob has written it anew. What a
+race between two processes still can lose is a checkpoint and never a result: whoever needs the
+state trains it again.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,8 +18,9 @@ from itertools import islice
 from shared import names
 from shared.errors import Corrupt, NotFound
 from shared.findings import DAMAGED, GARBAGE, NONE, ORPHAN, REMOVED, Finding, Report
-from shared.inspection import Inspection
+from shared.inspection import GRACE_SECONDS, Inspection
 from shared.ledger import Ledger
+from shared.orphaned_data import OrphanedData
 from shared.pace import Pace, Tick, nothing
 from shared.records import Records
 from shared.repairs import Repairs
@@ -52,19 +55,25 @@ Candidate = tuple[str, int, float, bool]
 @dataclass(frozen=True)
 class Policy:
     older_than: float
-    """Seconds; nothing younger goes."""
+    """Seconds; nothing younger goes, and nothing within the grace."""
     max_bytes: int | None = None
     """Oldest first, until the store's checkpoints fit; None: all that are old enough go."""
     dry_run: bool = False
 
 
 def collect(
-    store: Storage, settings: Settings, report: Report, policy: Policy, tick: Tick = nothing
+    store: Storage,
+    settings: Settings,
+    report: Report,
+    policy: Policy,
+    tick: Tick = nothing,
+    grace_seconds: float = GRACE_SECONDS,
 ) -> Iterator[Finding]:
-    """Each blob that goes, as it goes. Corrupt, and nothing removed, where something could not be
+    """Each object that goes, as it goes. Corrupt, and nothing removed, where something could not be
     read that may need one."""
     with Ledger(settings.scratch_dir) as ledger:
-        inspection = Inspection(store, ledger, report, Pace(settings.check_share, tick))
+        pace = Pace(settings.check_share, tick)
+        inspection = Inspection(store, ledger, report, pace, grace_seconds)
         yield from Collection(inspection, policy).findings()
 
 
@@ -72,13 +81,18 @@ class Collection:
     def __init__(self, inspection: Inspection, policy: Policy) -> None:
         self.inspection, self.policy = inspection, policy
         self.store, self.ledger = inspection.store, inspection.ledger
+        # Before anything is listed: whoever wrote a blob since may not have named it yet.
+        self.cutoff = inspection.now - max(policy.older_than, inspection.grace_seconds)
 
     def findings(self) -> Iterator[Finding]:
         self._look()
         self._keep()
+        yield from self._blobs()
+        yield from OrphanedData(self.inspection).removed(self.cutoff, self.policy.dry_run)
+
+    def _blobs(self) -> Iterator[Finding]:
         total = self.ledger.number(_CHECKPOINT_BYTES)
-        cutoff = self.inspection.now - self.policy.older_than
-        for number, candidate in enumerate(self.ledger.rows(_UNNEEDED, cutoff)):
+        for number, candidate in enumerate(self.ledger.rows(_UNNEEDED, self.cutoff)):
             if number % AT_ONCE == 0:
                 self._keep_new()
             _, size, _, is_named = candidate
@@ -113,18 +127,21 @@ class Collection:
             raise _unreadable(names.experiment_object(id, "plan.json"), found) from None
 
     def _keep(self) -> None:
-        mended = {id for id, _ in Repairs(self.store).wanted()}
         question = "select id, outcome from experiment where plan > 0"
         for id, outcome in self.ledger.rows(question):
-            self._keep_for(id, is_live=outcome in (None, DAMAGED) or id in mended)
+            self._keep_for(id, is_live=outcome in (None, DAMAGED))
+        self._keep_new()
 
     def _keep_new(self) -> None:
-        """Experiments that were accepted, or planned, since."""
-        seen = "select 1 from experiment where id = ? and plan = 1"
+        """Experiments that were accepted, planned, or asked to be mended since."""
         for marker in self.store.names(names.ACTIVE):
-            id = names.experiment_of(marker)
-            if not self.ledger.has(seen, id):
-                self._keep_for(id, is_live=True)
+            self._keep_live(names.experiment_of(marker))
+        for id, _ in Repairs(self.store).wanted():
+            self._keep_live(id)
+
+    def _keep_live(self, id: str) -> None:
+        if not self.ledger.has("select 1 from marked where kind = 'kept' and id = ?", id):
+            self._keep_for(id, is_live=True)
 
     def _keep_for(self, id: str, is_live: bool) -> None:
         try:
@@ -132,6 +149,10 @@ class Collection:
         except NotFound:  # it is being prepared, and will be planned on what is there then
             return
         self.inspection.pace.rest()
+        if is_live:
+            self.ledger.add("marked", "kept", id, "")
+        for config in plan.configs:
+            self.ledger.add("marked", "data", config["dataset"]["digest"], "")
         for run in plan.runs:
             scope, keys = plan.scope(run), plan.keys(run)
             self._keep_states(scope, keys if is_live else self._last(scope, keys))

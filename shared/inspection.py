@@ -14,7 +14,8 @@ from shared.storage import READS, Entry, Storage
 
 GRACE_SECONDS = 3600.0
 """What is younger may belong to work under way: a segment's last object follows its first within
-seconds, and an experiment's too."""
+seconds, and an experiment's too; where the store is away in between, within
+HUBEL_STORE_PATIENCE_SECONDS, which has to be less."""
 
 
 class Inspection:

@@ -26,8 +26,9 @@ create table pointer(
 create table attempt(name text primary key, scope text, key text, id text) without rowid;
 create table measured(scope text, key text, probe text, primary key(scope, key, probe))
     without rowid;
-create table collected(scope text, key text, checkpoint text, primary key(scope, key))
-    without rowid;
+create table collected(
+    scope text, key text, checkpoint text, modified real, primary key(scope, key)
+) without rowid;
 create table blob(sha text primary key, bytes int, modified real) without rowid;
 create table absent(scope text, key text, primary key(scope, key)) without rowid;
 create table kept(scope text, key text, primary key(scope, key)) without rowid;

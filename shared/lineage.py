@@ -39,6 +39,10 @@ select a.name, a.id from attempt a
     left join experiment e on e.id = a.id
     where e.id is null or e.outcome is not null
 """
+_CAME_BACK = """
+select c.scope, c.key, c.checkpoint from collected c join blob b on b.sha = c.checkpoint
+    where c.modified < ?
+"""
 _UNNAMED = """
 select sha, bytes from blob
     where not exists(select 1 from manifest where checkpoint = sha)
@@ -60,6 +64,7 @@ class Lineage:
         """Once it is known which manifests there should be: theirs are none."""
         yield from self._pointers()
         yield from self._attempts()
+        yield from self._came_back()
         if not self.ledger.has("select 1 from absent"):
             yield from self._unnamed()
 
@@ -106,6 +111,18 @@ class Lineage:
                 ORPHAN, name, f"a failed try for experiment {id}, which has ended or is none",
                 "nothing: the segment is done", self.inspection.removal(name),
             )  # fmt: skip
+
+    def _came_back(self) -> Iterator[Finding]:
+        """Whose mark would hide that they were lost. Whoever trains a state again removes it; but
+        bytes are shared, and another may have stored the same."""
+        cutoff = self.inspection.now - self.inspection.grace_seconds
+        for scope, key, sha in self.ledger.rows(_CAME_BACK, cutoff):
+            name = names.collected(scope, key)
+            if self.store.exists(names.blob(sha)):
+                yield self.inspection.report.finding(
+                    ORPHAN, name, f"it says that checkpoint {sha} was removed, which is there",
+                    "a checkpoint that is not", self.inspection.removal(name),
+                )  # fmt: skip
 
     def _unnamed(self) -> Iterator[Finding]:
         """Left where they are: removing them is the work of a collection."""

@@ -16,6 +16,7 @@ ACTIVE = "active/"
 INDEX = "index/"
 EXPERIMENTS = "experiments/"
 DATASETS = "datasets/"
+BY_DIGEST = "datasets/by-digest/"
 REPAIRS = "repairs/"
 TOKENS = "tokens/by-id/"
 COPIES = "copies/"
@@ -228,11 +229,11 @@ def dataset_pointer(name: str) -> str:
 
 
 def dataset_object(digest: str, file: str) -> str:
-    return f"{DATASETS}by-digest/{_digest(digest)}/{_word(file)}"
+    return f"{BY_DIGEST}{_digest(digest)}/{_word(file)}"
 
 
 def dataset_uses(digest: str) -> str:
-    return f"{DATASETS}by-digest/{_digest(digest)}/used-by/"
+    return f"{BY_DIGEST}{_digest(digest)}/used-by/"
 
 
 def dataset_use(digest: str, id: str) -> str:

@@ -3,13 +3,12 @@ so kept in memory once read."""
 
 import json
 import logging
-from collections import OrderedDict
-from threading import Lock
 from typing import Any
 
 from pydantic import ValidationError
 
 from shared import names
+from shared.cache import Cache
 from shared.chain import Manifest
 from shared.errors import Corrupt, NotFound, TooNew
 from shared.plan import Plan
@@ -18,7 +17,11 @@ from shared.storage import Storage
 
 log = logging.getLogger(__name__)
 
-CACHED = 20_000
+KEPT_BYTES = 128 << 20
+"""Memory for what was read, in each process."""
+GROWTH, ENTRY = 4, 400
+"""Bytes in memory for each byte of JSON, and for each entry. tracemalloc, Python 3.11: metrics of 1
+to 20 epochs 3.8 to 2.7, manifests 3.2, traces by layer 3.7, filters 3.1."""
 
 
 class Records:
@@ -26,8 +29,7 @@ class Records:
 
     def __init__(self, store: Storage) -> None:
         self.store = store
-        self._cache: OrderedDict[str, Any] = OrderedDict()
-        self._lock = Lock()
+        self._cache: Cache[Any] = Cache(KEPT_BYTES)
 
     def plan(self, experiment: str) -> Plan:
         """Not kept here: its size has no bound. TooNew where it is whole and no plan."""
@@ -83,11 +85,20 @@ class Records:
     def metrics(self, manifest: Manifest) -> list[dict[str, Any]]:
         """One record for each epoch of the segment, in order. Kept only once it has verified."""
         name = names.blob(manifest.metrics)
-        found = self._cached(name)
+        found = self._cache.get(name)
         if found is None:
-            found = json.loads(self._metrics_blob(manifest))
-            self._keep(name, found)
+            data = self._metrics_blob(manifest)
+            found = self._keep(name, json.loads(data), len(data))
         return list(found)
+
+    def is_collected(self, scope: str, manifest: Manifest) -> bool:
+        """Whether its checkpoint was removed to make room, and has not come back."""
+        try:
+            mark = self.store.read_json(names.collected(scope, manifest.key))
+        except (NotFound, Corrupt):
+            return False
+        is_its = mark.get("checkpoint") == manifest.checkpoint
+        return is_its and not self.store.exists(names.blob(manifest.checkpoint))
 
     def spanning(self, scope: str, key: str, start: int) -> list[Manifest]:
         """Manifests that lead to the state `key` from epoch `start` or before, in order.
@@ -104,8 +115,7 @@ class Records:
 
     def forget(self) -> None:
         """Something was written anew that otherwise never changes."""
-        with self._lock:
-            self._cache.clear()
+        self._cache.clear()
 
     def _metrics_blob(self, manifest: Manifest) -> bytes:
         try:
@@ -118,23 +128,13 @@ class Records:
             ) from error
 
     def _json(self, name: str) -> dict[str, Any] | None:
-        found = self._cached(name)
+        found = self._cache.get(name)
         if found is None:
             try:
-                found = self.store.read_json(name)
+                found = self._keep(name, *self.store.read_json_sized(name))
             except NotFound:
                 return None
-            self._keep(name, found)
         return dict(found)
 
-    def _cached(self, name: str) -> Any:
-        with self._lock:
-            if name in self._cache:
-                self._cache.move_to_end(name)
-            return self._cache.get(name)
-
-    def _keep(self, name: str, value: Any) -> None:
-        with self._lock:
-            self._cache[name] = value
-            while len(self._cache) > CACHED:
-                self._cache.popitem(last=False)
+    def _keep(self, name: str, value: Any, size: int) -> Any:
+        return self._cache.keep(name, value, GROWTH * size + ENTRY)

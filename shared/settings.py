@@ -87,7 +87,11 @@ class Settings(BaseSettings):
         description="after SIGTERM an epoch may still end by itself; then the one before is kept",
     )
     store_patience_seconds: float = Field(
-        600, ge=0, description="how long what was trained waits for a store that is away"
+        600,
+        ge=0,
+        le=1800,
+        description="how long what was trained waits for a store that is away; less than the hour"
+        " within which nothing is collected",
     )
     threads: int = Field(1, ge=1, le=256, description="CPU threads; part of the numerics class")
     data_dir: Path = Field(Path("data"), description="where torchvision's data sets are or go")

@@ -83,7 +83,11 @@ class Storage:
 
     def read_json(self, name: str) -> Any:
         """Corrupt where it is not JSON, or not what its seal says."""
-        return self._read(name, lambda data: _opened(name, data))
+        return self.read_json_sized(name)[0]
+
+    def read_json_sized(self, name: str) -> tuple[Any, int]:
+        """With the number of its bytes."""
+        return self._read(name, lambda data: (_opened(name, data), len(data)))
 
     def exists(self, name: str) -> bool:
         try:

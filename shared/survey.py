@@ -253,7 +253,7 @@ class Survey:
     def _collected(self, entry: Entry, parts: Parts) -> Finding | None:
         try:
             checkpoint = str(self.inspection.json(entry)["checkpoint"])
-            self.ledger.add("collected", parts.scope, parts.key, checkpoint)
+            self.ledger.add("collected", parts.scope, parts.key, checkpoint, entry.modified)
         except (Corrupt, KeyError, TypeError) as error:
             mend = self.inspection.removal(entry.name)
             return self.inspection.damaged(entry, error, "what was collected, and when", mend)

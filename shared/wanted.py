@@ -105,6 +105,7 @@ class Wanted:
 
     def _uses(self, id: str, plan: Plan) -> Iterator[Finding]:
         for digest in sorted({config["dataset"]["digest"] for config in plan.configs}):
+            self.ledger.add("marked", "data", digest, "")
             marked = "select 1 from marked where kind = 'dataset use' and id = ? and other = ?"
             if self.ledger.has(marked, id, digest):
                 continue

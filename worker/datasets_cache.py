@@ -5,21 +5,25 @@ from functools import lru_cache
 from pathlib import Path
 
 from shared.arrays import Arrays, subset_indices
+from shared.errors import Corrupt, NotFound
 from shared.schedule import Config
 from shared.settings import Settings
 from shared.storage import Storage
-from worker.preparation import fetch
+from worker.preparation import fetch, make_again
 
 HELD = 3
 
 
 def arrays(config: Config, store: Storage, settings: Settings) -> Arrays:
-    """The images that a config trains and is evaluated on."""
-    dataset = config["dataset"]
-    cache = settings.scratch / "hubel-datasets"
-    return _subset(
-        store, cache, dataset["digest"], dataset["train_samples"], dataset["test_samples"]
-    )
+    """The images that a config trains and is evaluated on. What is damaged in the store is made
+    again, where it is built in."""
+    data, cache = config["dataset"], settings.scratch / "hubel-datasets"
+    wanted = (store, cache, data["digest"], data["train_samples"], data["test_samples"])
+    try:
+        return _subset(*wanted)
+    except (Corrupt, NotFound) as error:
+        make_again(data["name"], data["digest"], store, settings, error.detail)
+    return _subset(*wanted)
 
 
 @lru_cache(maxsize=HELD)

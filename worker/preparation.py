@@ -1,34 +1,46 @@
 """Built-in data sets into the store, and any data set out of it."""
 
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from shared import dataset_store, names
 from shared.arrays import NAMES, Arrays, Summary, load, write_arrays
 from shared.datasets import CATALOG
-from shared.errors import Corrupt, DatasetUnavailable, NotFound
+from shared.errors import Corrupt, DataDamaged, DatasetUnavailable, NotFound
 from shared.settings import Settings
 from shared.storage import READS, Storage
 from worker.datasets import BUILTIN
 
+log = logging.getLogger(__name__)
+
 
 def prepare(name: str, store: Storage, settings: Settings) -> Summary:
-    """Decode a built-in data set, store it by its digest, and let the name point there for ever."""
+    """Decode a built-in data set, store it by its digest, and let the name point there for ever.
+    Again where what is stored of it does not verify."""
     try:
         return dataset_store.find(name, store).summary
-    except NotFound:
+    except (NotFound, DataDamaged):
         if name not in BUILTIN:
             raise
+    with _made(name, settings) as (summary, folder):
+        dataset_store.keep(summary, folder, store)
+    dataset_store.point_once(name, summary, store)
+    return dataset_store.find(name, store).summary
+
+
+@contextmanager
+def _made(name: str, settings: Settings) -> Iterator[tuple[Summary, Path]]:
     arrays = BUILTIN[name](settings.data_dir, settings.allow_download)
     with tempfile.TemporaryDirectory(prefix="hubel-prepare-", dir=settings.scratch_dir) as folder:
         summary = write_arrays(arrays, Path(folder))
         _check_whole(name, summary)
-        dataset_store.keep(summary, Path(folder), store)
-    dataset_store.point_once(name, summary, store)
-    return dataset_store.find(name, store).summary
+        yield summary, Path(folder)
 
 
 def _check_whole(name: str, summary: Summary) -> None:
@@ -46,6 +58,36 @@ def _described(facts: tuple[tuple[int, int, int], int, int, int]) -> str:
     shape, classes, train, test = facts
     sides = "x".join(map(str, shape))
     return f"{train} + {test} images of {sides} in {classes} classes"
+
+
+def make_again(name: str, digest: str, store: Storage, settings: Settings, found: str) -> None:
+    """What does not verify in the store. DataDamaged where that does not give the same."""
+    if name not in BUILTIN:
+        raise _users_own(name, digest, store, found)
+    log.error("data set %s (%s) is made again: %s", name, digest, found)
+    try:
+        with _made(name, settings) as (summary, folder):
+            if summary.digest == digest:
+                dataset_store.keep(summary, folder, store)
+                return
+            made = f"its files now give {summary.digest}"
+    except DatasetUnavailable as error:
+        made = error.detail
+    raise DataDamaged(
+        f"Data set '{name}' ({digest}) is damaged in the store ({found}) and cannot be made again:"
+        f" {made}"
+    )
+
+
+def _users_own(name: str, digest: str, store: Storage, found: str) -> DataDamaged:
+    """`name` may mean other arrays by now, or nothing."""
+    others = dataset_store.names_of(digest, store)
+    now = f"now named {', '.join(map(repr, others))}" if others else "no name means it now"
+    return DataDamaged(
+        f"Data set '{name}' with the digest {digest} ({now}) is damaged in the store ({found}), and"
+        f" only you have it: PUT the same images to /v1/datasets/{others[0] if others else name}"
+        " again, and it goes on; where it has failed by then, retry goes on from there"
+    )
 
 
 def fetch(digest: str, store: Storage, cache: Path) -> Arrays:
@@ -84,10 +126,7 @@ def _read_checked(name: str, summary: Summary, store: Storage, path: Path) -> No
         store.read_file(source, path)
         if (found := _sha(path)) == expected:
             return
-    raise Corrupt(
-        f"Object {source!r} has the digest {found}, its manifest says {expected}: remove the"
-        " object and PUT the data again"
-    )
+    raise Corrupt(f"Object {source!r} has the digest {found}, its manifest says {expected}")
 
 
 def _replace(fresh: Path, folder: Path, summary: Summary) -> None:

@@ -63,10 +63,11 @@ class States:
                 break
             manifest = self._stored(manifest.parent, manifest.start)
         for manifest in reversed(lost):
+            was_collected = self.records.is_collected(self.segment.scope, manifest)
             blobs = self._train_on(manifest)
             # Where only the checkpoint was collected, what is shown of the state is whole, and
             # stays also when another kind of device goes on from there.
-            if manifest.provenance["numerics"] == self.numerics or not self._is_collected(manifest):
+            if manifest.provenance["numerics"] == self.numerics or not was_collected:
                 self._accept(manifest, blobs)
 
     def _loaded(self, manifest: Manifest) -> bool:
@@ -76,9 +77,6 @@ class States:
             log.error("state %s is trained again: %s", manifest.key, error)
             return False
         return True
-
-    def _is_collected(self, manifest: Manifest) -> bool:
-        return self.store.exists(names.collected(self.segment.scope, manifest.key))
 
     def mend_metrics(self, epoch: int) -> None:
         """Train again what leads to the state after `epoch` and has lost its metrics. Nothing is
@@ -144,6 +142,10 @@ class States:
         """From the state before it. Blobs that came out as they were are written again."""
         rows = [self.train_epoch(epoch) for epoch in range(manifest.start, manifest.end)]
         blobs = {_digest(data): data for data in (self.trainer.checkpoint(), encoded(rows))}
+        if manifest.checkpoint in blobs:
+            # Before it is stored: should this end in between, it counts as lost and not as
+            # collected, and is made again.
+            self.store.remove(names.collected(self.segment.scope, manifest.key))
         for digest in blobs.keys() & {manifest.checkpoint, manifest.metrics}:
             self.store.write_blob(blobs[digest])
         return blobs

@@ -22,6 +22,7 @@ from shared import names
 from shared.attempts import Attempts, Failure, Kind
 from shared.errors import (
     Cancelled,
+    DataDamaged,
     DeviceUnavailable,
     HubelError,
     NotReady,
@@ -167,17 +168,17 @@ class Crew:
 
     def _write_down(self, attempts: Attempts, attempt: str, error: Exception) -> None:
         """A store that is away meanwhile is no reason to go on in a process that may be unsound."""
-        kind: Kind = "infrastructure" if self._is_the_machines(error) else "error"
+        kind: Kind = "infrastructure" if self._is_not_the_works(error) else "error"
         failure = Failure(kind, type(error).__name__, _reason(error), self.words.tail())
         try:
             attempts.fail(attempt, failure)
         except HubelError as away:
             log.warning("how %s failed was not written down: %s", attempt, away.detail)
 
-    def _is_the_machines(self, error: Exception) -> bool:
+    def _is_not_the_works(self, error: Exception) -> bool:
         from worker import device
 
-        return is_no_room(error) or device.is_at_fault(error)
+        return is_no_room(error) or isinstance(error, DataDamaged) or device.is_at_fault(error)
 
     def _hung(self, attempts: Attempts, attempt: str, work: str, seconds: float) -> NoReturn:
         """In the thread that watches: the one that works does not come back."""

@@ -105,7 +105,7 @@ def _size(manifest: Manifest, scope: str, service: Service) -> int:
     store = service.store
     if store.verifies(manifest.checkpoint):
         return store.size(names.blob(manifest.checkpoint))
-    if store.exists(names.collected(scope, manifest.key)):
+    if service.records.is_collected(scope, manifest):
         raise NotFound(
             f"The checkpoint of state {manifest.key} was removed to make room (hubel fsck"
             " --collect): a fork or a measurement that needs it trains it again"

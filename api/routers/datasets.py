@@ -17,7 +17,7 @@ from shared import dataset_store, names
 from shared.arrays import Summary
 from shared.dataset_store import Named
 from shared.datasets import CATALOG, BuiltIn
-from shared.errors import Conflict, NotFound
+from shared.errors import Conflict, DataDamaged, NotFound
 from shared.spec import DATASET_NAME
 from shared.storage import Storage
 
@@ -37,9 +37,9 @@ UPLOAD: dict[str, Any] = {
 @router.get("", operation_id="list_datasets", responses=responses())
 def listing(service: ServiceIn) -> Json:
     """Built-in ones first. A built-in one is prepared by a worker when it is first used."""
-    stored = set(_stored_names(service.store))
+    stored = set(dataset_store.stored_names(service.store))
     own = sorted(stored - set(CATALOG))
-    return {"datasets": [_shown(name, service.store) for name in [*CATALOG, *own]]}
+    return {"datasets": [_listed(name, service.store) for name in [*CATALOG, *own]]}
 
 
 @router.get("/{name}", operation_id="dataset", responses=responses(404))
@@ -103,12 +103,26 @@ def _unfinished_users(digest: str, service: Service) -> Iterator[str]:
             yield id
 
 
+def _listed(name: str, store: Storage) -> Json:
+    """One that is damaged does not hide the others."""
+    try:
+        return _shown(name, store)
+    except DataDamaged as error:
+        nothing = {"shape": [], "classes": 0, "train_samples": 0, "test_samples": 0, "digest": None}
+        return {
+            "name": name,
+            "built_in": False,
+            "prepared": False,
+            "damage": error.detail,
+        } | nothing
+
+
 def _shown(name: str, store: Storage) -> Json:
     """What the store knows, and before that what the catalog does."""
     known = CATALOG.get(name)
     try:
         found = _find(name, store)
-    except NotFound:
+    except (NotFound, DataDamaged):  # a worker makes a built-in one again
         if known is None:
             raise
         facts = {"shape": known.shape, "classes": known.classes, **_counts(known), "digest": None}
@@ -147,17 +161,3 @@ def _find(name: str, store: Storage) -> Named:
         with contextlib.suppress(NotFound):
             return dataset_store.find(name, store)
     raise NotFound(f"There is no data set {name[:80]!r}: GET {router.prefix} lists them")
-
-
-def _stored_names(store: Storage) -> Iterator[str]:
-    """Passes over the folder of the data themselves, however much it holds."""
-    after: str | None = None
-    while True:
-        for entry in store.names(names.DATASETS, after):
-            folder, slash, _ = entry.removeprefix(names.DATASETS).partition("/")
-            if slash:
-                after = f"{names.DATASETS}{folder}/~"
-                break
-            yield folder.removesuffix(".json")
-        else:
-            return

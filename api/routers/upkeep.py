@@ -58,7 +58,13 @@ def check_store(
 def collect_garbage(
     service: ServiceIn,
     older_than: Annotated[
-        int, Query(ge=0, le=10**10, description="Seconds: nothing younger is removed.")
+        int,
+        Query(
+            ge=0,
+            le=10**10,
+            description="Seconds: nothing younger is removed, and in no case what is younger than"
+            " an hour: it may belong to work under way.",
+        ),
     ] = 30 * DAY,
     max_bytes: Annotated[
         int | None,
@@ -71,7 +77,8 @@ def collect_garbage(
     ] = None,
     dry_run: Annotated[bool, Query(description="Only say what would go.")] = False,
 ) -> StreamingResponse:
-    """Remove checkpoints that nothing needs, oldest first, and blobs that nothing names.
+    """Remove checkpoints that nothing needs, oldest first, and blobs and data sets that
+    nothing names.
 
     What a live experiment passes through stays, and the last state of every run. Whoever needs a
     removed state later trains it again, to the same bytes.

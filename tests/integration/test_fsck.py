@@ -5,13 +5,15 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from functools import partial
 
 import httpx
 import pytest
 from serving import serving
 
 from api.store_stream import WORK
-from shared import names
+from shared import garbage, names
 from shared.live import Live
 
 pytestmark = pytest.mark.services
@@ -64,16 +66,24 @@ def test_json_is_what_the_service_says_line_by_line(url, storage):
     assert summary["kinds"] == {"damaged": 1}
 
 
-def test_a_collection_removes_what_nothing_names_once_it_is_old_enough(url, storage):
+def test_a_collection_never_removes_what_is_younger_than_an_hour(url, storage):
     name = orphan(storage)
-    assert "removed 0 blobs" in fsck(url, "--collect").stdout
+    time.sleep(2)  # listings tell whole seconds
+    assert "removed 0 objects" in fsck(url, "--collect", "--older-than", "0s").stdout
+    assert storage.exists(name)
+
+
+def test_a_collection_removes_what_nothing_names_once_it_is_old_enough(url, storage, monkeypatch):
+    monkeypatch.setattr(garbage, "collect", partial(garbage.collect, grace_seconds=0))
+    name = orphan(storage)
+    assert "removed 0 objects" in fsck(url, "--collect").stdout
     assert "would remove 0" in fsck(url, "--collect", "--older-than", "1m", "--dry-run").stdout
     assert storage.exists(name)
     while storage.exists(name):  # listings tell whole seconds
         done = fsck(url, "--collect", "--older-than", "0s", "--max-bytes", "500GB")
         assert done.returncode == 0
     assert f"orphan {name} -> removed" in done.stdout
-    assert "removed 1 blobs, 8 bytes" in done.stdout
+    assert "removed 1 objects, 8 bytes" in done.stdout
 
 
 def test_a_collection_that_must_not_go_on_ends_with_the_reason(url, storage):

@@ -16,7 +16,8 @@ from shared.errors import Invalid
         "239.1.1.1", "240.0.0.1", "255.255.255.255", "192.0.2.1", "198.18.0.1",
         "[::1]", "[::]", "[fe80::1]", "[fc00::1]", "[fec0::1]", "[ff02::1]", "[ff0e::1]",
         "[::ffff:127.0.0.1]", "[::ffff:8.8.8.8]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]",
-        "[::127.0.0.1]", "[2001:db8::1]",
+        "[::127.0.0.1]", "[2001:db8::1]", "[3fff::1]", "[3fff:fff:ffff::1]",
+        "192.0.0.8", "192.0.0.9", "192.0.0.170", "192.88.99.1", "192.88.99.255",
     ],
 )  # fmt: skip
 def test_what_is_not_public_is_refused_however_it_is_written(host: str) -> None:
@@ -32,6 +33,16 @@ def test_what_is_not_public_is_refused_however_it_is_written(host: str) -> None:
 def test_only_http_and_https_with_a_host_are_urls_to_call(url: str) -> None:
     with pytest.raises(Invalid):
         public(url)
+
+
+@pytest.mark.parametrize("character", ["\0", "\t", "\n", "\r", "\x1b", "\x7f", "\x85", " ", "\xa0"])
+@pytest.mark.parametrize(
+    "url", ["http://8.8.8.8{}", "http://8.8.8.8{}x/hook", "http://8.8.8.8/a{}b", "http://{}8.8.8.8"]
+)
+def test_a_url_holds_neither_spaces_nor_control_characters(url: str, character: str) -> None:
+    """A NUL ends a host for who resolves it, and not for who checks it."""
+    with pytest.raises(Invalid, match="space or a control character"):
+        public(url.format(character))
 
 
 @pytest.mark.parametrize("user", ["user:hunter2@", "user@", "@", "8.8.8.8:80@"])

@@ -39,6 +39,11 @@ class Cache(Generic[T]):
             self.bytes += size - before
             self._shrink()
 
+    def clear(self) -> None:
+        with self._lock:
+            self._kept.clear()
+            self.bytes = 0
+
     def _shrink(self) -> None:
         """One value is kept, however large."""
         while self.bytes > self.max_bytes and len(self._kept) > 1:
