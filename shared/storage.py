@@ -8,7 +8,6 @@ import io
 import logging
 import os
 import secrets
-import shutil
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -179,12 +178,14 @@ class Storage:
                 self._bucket, named.checked(name), str(path), part_size=PART_BYTES
             )
 
-    def read_file(self, name: str, path: Path) -> None:
-        """The file appears whole or not at all."""
+    def read_file(self, name: str, path: Path, tick: Callable[[], None] = lambda: None) -> None:
+        """The file appears whole or not at all. `tick` is called at each MiB, and may raise."""
         part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         try:
             with self._stream(name) as response, part.open("wb") as file:
-                shutil.copyfileobj(response, file, 1 << 20)
+                for piece in response.stream(1 << 20):
+                    file.write(piece)
+                    tick()
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from shared.settings import Settings
 from shared.storage import READS, Storage
 from worker.datasets import BUILTIN
 
+Tick = Callable[[], None]
 log = logging.getLogger(__name__)
 
 
@@ -90,15 +91,16 @@ def _users_own(name: str, digest: str, store: Storage, found: str) -> DataDamage
     )
 
 
-def fetch(digest: str, store: Storage, cache: Path) -> Arrays:
+def fetch(digest: str, store: Storage, cache: Path, tick: Tick = lambda: None) -> Arrays:
     """The arrays of a stored data set, verified, by way of the local folder `cache`.
 
-    Processes may share `cache`: a data set appears there whole or not at all.
+    Processes may share `cache`: a data set appears there whole or not at all. `tick` is called as
+    it comes in: however slowly that is, it is no hang.
     """
     summary = dataset_store.manifest(digest, store)
     folder = cache / digest
     if not _verifies(folder, summary):
-        _download(summary, store, folder)
+        _download(summary, store, folder, tick)
     return load(folder)
 
 
@@ -109,21 +111,21 @@ def _verifies(folder: Path, summary: Summary) -> bool:
         return False
 
 
-def _download(summary: Summary, store: Storage, folder: Path) -> None:
+def _download(summary: Summary, store: Storage, folder: Path, tick: Tick) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder.parent) as passing:
         fresh = Path(passing) / "arrays"
         fresh.mkdir()
         for name in NAMES:
-            _read_checked(name, summary, store, fresh / f"{name}.npy")
+            _read_checked(name, summary, store, fresh / f"{name}.npy", tick)
         _replace(fresh, folder, summary)
 
 
-def _read_checked(name: str, summary: Summary, store: Storage, path: Path) -> None:
+def _read_checked(name: str, summary: Summary, store: Storage, path: Path, tick: Tick) -> None:
     """What arrives damaged is asked for again: it may have happened on the way."""
     source, expected = names.dataset_object(summary.digest, path.name), summary.files[name].sha256
     for _ in range(READS):
-        store.read_file(source, path)
+        store.read_file(source, path, tick)
         if (found := _sha(path)) == expected:
             return
     raise Corrupt(f"Object {source!r} has the digest {found}, its manifest says {expected}")

@@ -278,7 +278,7 @@ class Crew:
 
         bench = Bench(
             records=self.records,
-            arrays=lambda config: datasets_cache.arrays(config, self.store, self.settings),
+            arrays=lambda config: datasets_cache.arrays(config, self.store, self.settings, tick),
             device=place,
             provenance={
                 "experiment": experiment,

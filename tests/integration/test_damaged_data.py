@@ -108,7 +108,7 @@ def test_what_is_built_in_is_made_again_to_the_same_bytes(lab, part, how, when):
 
 def test_what_is_built_in_and_cannot_be_made_again_says_why(storage, settings, monkeypatch):
     digest = prepare("gratings", storage, settings).digest
-    data = {"name": "gratings", "digest": digest, "train_samples": 8, "test_samples": 8}
+    data = {"name": "gratings", "digest": digest, "train_samples": 7, "test_samples": 9}
     damage(storage, "gratings", "train_images.npy")
     monkeypatch.setitem(BUILTIN, "gratings", lambda *_: generate(64, 64))
     with pytest.raises(DataDamaged, match=r"cannot be made again: The files of 'gratings' hold 64"):

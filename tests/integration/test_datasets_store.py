@@ -16,7 +16,15 @@ from api.uploads import receive
 from shared import dataset_store, names
 from shared.arrays import NAMES, Arrays, Summary, write_arrays
 from shared.datasets import CATALOG
-from shared.errors import Conflict, Corrupt, DatasetUnavailable, Invalid, NotFound, TooLarge
+from shared.errors import (
+    Cancelled,
+    Conflict,
+    Corrupt,
+    DatasetUnavailable,
+    Invalid,
+    NotFound,
+    TooLarge,
+)
 from shared.settings import Settings
 from shared.storage import Storage
 from worker.datasets import BUILTIN
@@ -90,6 +98,26 @@ def test_an_upload_can_be_trained_on(
         for name in NAMES:
             assert np.array_equal(sent[name], getattr(fetched, name))
     assert list(scratch.iterdir()) == []
+
+
+def test_a_data_set_that_comes_in_slowly_is_no_hang_and_can_be_given_up(
+    upload: Upload, storage: Storage, tmp_path: Path
+) -> None:
+    images = np.random.RandomState(0).randint(0, 256, (1000, 64, 64, 1), np.uint8)
+    summary, _ = upload("mine", npz(train_images=images, train_labels=np.arange(1000) % 4,
+                                    test_images=images[:8]))  # fmt: skip
+    ticks: list[int] = []
+
+    def tick() -> None:
+        ticks.append(1)
+        if len(ticks) == 3:
+            raise Cancelled("given up")
+
+    with pytest.raises(Cancelled):
+        fetch(summary.digest, storage, tmp_path / "cache", tick)
+    assert list((tmp_path / "cache").iterdir()) == []
+    fetch(summary.digest, storage, tmp_path / "cache", tick)
+    assert len(ticks) >= 3 + images.nbytes >> 20
 
 
 def test_the_same_upload_again_changes_nothing(upload: Upload, storage: Storage) -> None:
