@@ -68,7 +68,8 @@ def test_what_has_ended_is_the_same_after_a_restart(play):
 
 def test_a_full_disk_delays_work_and_loses_none(tmp_path: Path, references):
     if not disks.can_mount(tmp_path):
-        pytest.skip("no file system can be mounted here: root can, or unshare -Urm")
+        assert not disks.must_be_filled(), disks.CANNOT_MOUNT
+        pytest.skip(disks.CANNOT_MOUNT)
     with disks.small(tmp_path) as env, Site(tmp_path, env=env) as site:
         play = Play(site, references, Table(), SEED, OUTAGE_SECONDS, print)
         for name, kind in ON_SMALL_DISKS.items():
