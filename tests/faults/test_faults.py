@@ -23,7 +23,7 @@ OUTAGE_SECONDS = 3.0
 SEED = 5
 SHORT = (
     "worker child killed", "API killed", "Redis killed", "store killed", "Redis emptied",
-    "Redis away", "store answers 500",
+    "Redis away", "store answers 500", "worker paused beyond its lease",
     "bit flipped in an answer", "bit flipped in a record", "bit flipped in the store",
     "answer cut off", "upload cut off", "answer lost", "error after writing",
 )  # fmt: skip
