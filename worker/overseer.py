@@ -11,6 +11,7 @@ import queue
 import re
 import signal
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -174,10 +175,15 @@ def _tried(store: Storage, task: str, args: list[Any]) -> tuple[str, Attempts]:
     return work_name(segment), Attempts.of_segment(store, experiment, segment)
 
 
-def _oom_kills() -> int:
-    """How often this machine's kernel has ended a process for want of memory."""
-    try:
-        lines = Path("/proc/vmstat").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+def _oom_kills(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
+    """How often the kernel has ended a process for want of memory: of this worker's own cgroup,
+    with those below it. Where it has none of version 2, of the whole machine."""
+    own = ""
+    with suppress(OSError):
+        lines = (proc / "self/cgroup").read_text().splitlines()
+        own = next((line[len("0::/") :] for line in lines if line.startswith("0::/")), own)
+    for counter in (cgroups / own / "memory.events", proc / "vmstat"):
+        with suppress(OSError):
+            lines = counter.read_text().splitlines()
+            return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+    return 0

@@ -79,6 +79,8 @@ def main() -> None:
     if options.out:
         options.out.write_text(text)
         options.out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
+    if errors := load_table.errors(found):
+        sys.exit(f"requests that were not answered 2xx: {errors}")
 
 
 def _measure(systems: list[System], options: argparse.Namespace, found: Found) -> None:
@@ -111,7 +113,8 @@ def _fill(system: System, options: argparse.Namespace, found: Found) -> list[str
     ids: list[str] = made["kept"]
     if mlflow:
         described = [system.describe(id) for id in ids]
-        generate(system, clients=options.parallel, once=True, requests=described)
+        told = generate(system, clients=options.parallel, once=True, requests=described)
+        _note(found, system, "log", told)
         ids += system.multiply(options.experiments - count)
     return ids
 

@@ -14,23 +14,34 @@ Found = dict[str, Any]
 HEAD = """# What many experiments and many pollers cost
 
 Written by `make bench-load` (`tests/bench/load.py`); the numbers are in `LOAD.json`. The service as
-local mode starts it (one API process, Valkey, SeaweedFS; no worker, so that all experiments wait),
-beside MLflow's tracking server with as many runs, all up at the same time and asked in turn. One
-process on the same machine generates the load.
+local mode starts it, with {apis}, Valkey and SeaweedFS; no worker, so that
+all experiments wait. Beside it MLflow's tracking server with as many runs, all up at the same time
+and asked in turn. One process on the same machine generates the load.
 
+- **submit**: of the service all {experiments:,} experiments, each with its whole spec. Of MLflow
+  {by_http:,} calls of `runs/create` into an empty database; a run's parameters and metrics come in
+  a call of their own, which is not counted. Its other {copied:,} runs are not submitted: they are
+  copies of the first one's rows, made by SQL.
 - **paced**: each client polls the status of an experiment of its own every {pause:g} s, as the
-  service asks for, and one request in ten is the newest page of 50 of the list.
+  service asks for, and one request in ten is the newest page of 50 of the list. **Another each
+  time**: at the same pace, for {minutes:g} minutes, each client goes round a hundred experiments,
+  and once in that round asks for the list.
 - **closed, own**: the same clients, status only, without a pause. **closed, any**: of any
   experiment.
 - **ms**: milliseconds at the client, median over the rounds (least to most). **CPU ms**: of all
   server processes together (database, Redis and store included), by request: what other work on
-  the machine disturbs least.
+  the machine disturbs least. **Not 2xx**: answers and broken connections, of all requests.
 """
+APIS = {
+    1: "one API process",
+    2: "two API processes (all but the equal POSTs ask the first)",
+}
 
 PHASES = {
     "submit": ("submit", "submit"),
     "paced": ("paced status", "status"),
     "paced list": ("paced list", "list"),
+    "minutes": ("paced, another each time: status", "status"),
     "closed": ("closed, own: status", "status"),
     "any": ("closed, any: status", "status"),
     "lists": ("closed, 4 clients: list", "list"),
@@ -68,11 +79,43 @@ def percentile(values: list[float], which: int) -> float:
 
 
 def markdown(found: Found) -> str:
-    parts = [HEAD.format(pause=found["pause"]), _about(found), _requests(found["found"])]
+    parts = [_head(found), _about(found), _requests(found["found"])]
     if "same" in found:
         parts.append(_same(found["same"]))
     parts.append(_memory(found))
     return "\n".join(parts)
+
+
+def errors(found: Found) -> dict[str, int]:
+    """Requests that were not answered 2xx, by what they were. Of equal POSTs a 409 asks to come
+    again, and that was done."""
+    answers = {
+        f"{system}: {phase}": [run["statuses"] for run in runs]
+        for system, phases in found["found"].items()
+        for phase, runs in phases.items()
+    }
+    for name, one in found.get("same", {}).items():
+        answers[f"equal POSTs, {name}"] = [
+            {status: n for status, n in part.items() if status != "409"} for part in one["statuses"]
+        ]
+    counted = {name: sum(map(_not_2xx, parts)) for name, parts in answers.items()}
+    return {name: count for name, count in counted.items() if count}
+
+
+def _not_2xx(statuses: dict[str, int]) -> int:
+    return sum(count for status, count in statuses.items() if not status.startswith("2"))
+
+
+def _head(found: Found) -> str:
+    options, apis = (
+        found["options"],
+        sum(name.startswith("api-") for name in found["memory"]["empty"]),
+    )
+    by_http = min(options["experiments"], options["by_http"])
+    return HEAD.format(
+        apis=APIS[apis], by_http=by_http, copied=options["experiments"] - by_http,
+        pause=found["pause"], minutes=options["minutes"], experiments=options["experiments"],
+    )  # fmt: skip
 
 
 def _about(found: Found) -> str:
@@ -97,17 +140,19 @@ def _about(found: Found) -> str:
 
 def _requests(systems: dict[str, dict[str, list[Found]]]) -> str:
     lines = [
-        "| what | | a second | p50 ms | p99 ms | CPU ms | bytes |",
-        "|---|---|---|---|---|---|---|",
+        "| what | | a second | p50 ms | p99 ms | CPU ms | bytes | not 2xx |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for phase, (title, name) in PHASES.items():
         for system, phases in systems.items():
             runs = phases.get(phase.removesuffix(" list"), [])
             if rows := [run["requests"][name] for run in runs if name in run["requests"]]:
                 cells = [spread([row[cell] for row in rows]) for cell in ("rate", "p50", "p99")]
-                cpu = "" if phase == "paced list" else spread([_cpu(run) for run in runs])
+                own = phase != "paced list"  # what is counted with the statuses of its run
+                cpu = spread([_cpu(run) for run in runs]) if own else ""
+                wrong = str(sum(_not_2xx(run["statuses"]) for run in runs)) if own else ""
                 size = f"{rows[0]['bytes']:,}"
-                lines.append(f"| {title} | {system} | {' | '.join([*cells, cpu, size])} |")
+                lines.append(f"| {title} | {system} | {' | '.join([*cells, cpu, size, wrong])} |")
     return "\n".join(lines) + "\n"
 
 
@@ -118,13 +163,16 @@ def _cpu(run: Found) -> float:
 
 def _same(same: Found) -> str:
     lines = ["Equal POSTs at once, 50 clients to each of two API processes:", ""]
-    lines += ["| | POSTs | experiments | segments to train | s | 409, asked again |"]
-    lines += ["|---|---|---|---|---|---|"]
+    lines += [
+        "| | POSTs | experiments | segments to train | s | 409, asked again | others not 2xx |"
+    ]
+    lines += ["|---|---|---|---|---|---|---|"]
     for name, one in same.items():
         again = sum(part.get("409", 0) for part in one["statuses"])
+        others = sum(map(_not_2xx, one["statuses"])) - again
         lines.append(
             f"| {name} | {one['posts']} | {one['listed']} | {one['segments']} |"
-            f" {one['seconds']} | {again} |"
+            f" {one['seconds']} | {again} | {others} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -147,11 +195,7 @@ def _memory(found: Found) -> str:
         lines.append(f"| {name} | {' | '.join([*cells, *halves])} |")
     for run in found["found"].get("Hubel", {}).get("minutes", []):
         status = run["requests"]["status"]
-        lines += [
-            "",
-            f"In these minutes: {status['n']:,} statuses, p50 {status['p50']} ms,"
-            f" p99 {status['p99']} ms, at most {status['most']} ms.",
-        ]
+        lines += ["", f"In these minutes a status took {status['most']} ms at most."]
     return "\n".join(lines) + "\n"
 
 

@@ -1,7 +1,9 @@
 """What is stored and no longer as it was written."""
 
 import time
+from random import Random
 
+from shared.storage import Storage
 from tests.faults.round import Round
 from tests.faults.rule import AFTER
 
@@ -18,7 +20,12 @@ def at_rest(round: Round) -> None:
         name = round.await_hit(rule).name
     store = round.site.direct_store()
     time.sleep(0.05)  # for the write that was answered to be read back
-    data = bytearray(store.read(name))
-    data[round.random.randrange(len(data))] ^= 1
-    store.write(name, bytes(data))
+    flip(store, name, round.random)
     round.injected += 1
+
+
+def flip(store: Storage, name: str, random: Random) -> None:
+    """One bit of an object."""
+    data = bytearray(store.read(name))
+    data[random.randrange(len(data))] ^= 1 << random.randrange(8)
+    store.write(name, bytes(data))

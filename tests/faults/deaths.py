@@ -19,6 +19,7 @@ def at_boundary(round: Round, boundary: Boundary) -> None:
         forget_data_sets(round)
     rule = Rule("kill", phase, method, _escaped(kind), who)
     round.through(rule)
+    round.workers_killed = len(rule.hits) if who == WORKER else 0
     for dead in rule.hits:
         round.check_takeover(dead)
 
@@ -27,6 +28,7 @@ def worker_child(round: Round) -> None:
     kind = round.random.choice(("blobs/.*", "measurements/.*", "segments/.*"))
     rule = round.worker_rule("kill", round.any_phase(), kind=kind, nth=round.random.randint(1, 4))
     round.through(rule)
+    round.workers_killed = len(rule.hits)
     for dead in rule.hits:
         round.check_takeover(dead)
 
@@ -43,9 +45,8 @@ def _kill_children(round: Round) -> None:
     """And wait until others are there in their places."""
     dead = set(round.site.children)
     for pid in dead:
-        round.site.kill(pid)
-        round.injected += 1
-    _until(lambda: len(set(round.site.children) - dead) >= len(dead))
+        round.kill_worker(pid)
+    until(lambda: len(set(round.site.children) - dead) >= len(dead))
 
 
 def worker_parent(round: Round) -> None:
@@ -54,8 +55,7 @@ def worker_parent(round: Round) -> None:
     with round.site.store.holding(rule):
         sweep.submit()
         dead = round.await_hit(rule)
-        round.site.kill(with_parent(dead.pid or 0)[0])  # the child dies with it
-        round.injected += 1
+        round.kill_worker(with_parent(dead.pid or 0)[0])
         round.await_end(sweep)
     round.check_takeover(dead)
 
@@ -64,6 +64,7 @@ def api(round: Round) -> None:
     round.begun()
     round.site.kill(round.site.local.pids["api"])
     round.injected += 1
+    round.workers_killed = 0
 
 
 def redis(round: Round) -> None:
@@ -84,6 +85,7 @@ def all_at_once(round: Round) -> None:
     for pid in round.site.local.pids.values():
         round.site.kill(pid)
     round.injected += 1
+    round.workers_killed = len(round.site.parents)
 
 
 def planned_stop(round: Round) -> None:
@@ -99,7 +101,7 @@ def planned_stop(round: Round) -> None:
     stopped = child.child
     stopped.ask_to_stop()
     round.injected += 1
-    if not _until(lambda: stopped.exit_code is not None, STOP_SECONDS):
+    if not until(lambda: stopped.exit_code is not None, STOP_SECONDS):
         round.complaints.append(f"late: a stopped worker is there after {STOP_SECONDS} s")
     round.await_end(sweep)
     epochs = (sweep.status() or {"progress": {"epochs": {}}})["progress"]["epochs"]
@@ -114,7 +116,7 @@ def replica(round: Round) -> None:
     sweep = round.sweep()
     sweep.body["tags"] = {"key": sweep.key}
     with httpx.Client(base_url=url, timeout=60, trust_env=False) as other:
-        _until(lambda: _is_ready(other), 60)
+        until(lambda: is_ready(other), 60)
         rule = Rule("kill", round.any_phase(), "PUT", kind, API)
         with round.site.store.holding(rule):
             sweep._ask("POST", "", json=sweep.body, headers={"Idempotency-Key": sweep.key})
@@ -124,6 +126,7 @@ def replica(round: Round) -> None:
         round.await_end(sweep)
         sweep.http = round.site.http
     child.kill()
+    round.workers_killed = 0
     found = sweep._get("/v1/experiments", params={"tag": f"key:{sweep.key}"})["experiments"]
     if len(found) != 1:
         round.complaints.append(f"wrong: one key made {len(found)} experiments")
@@ -151,14 +154,15 @@ def _escaped(kind: str) -> str:
     return kind.replace(".", r"\.").replace("*", ".*")
 
 
-def _is_ready(http: httpx.Client) -> bool:
+def is_ready(http: httpx.Client) -> bool:
     try:
         return http.get("/readyz").status_code == 200
     except httpx.HTTPError:
         return False
 
 
-def _until(holds, seconds: float = 30) -> bool:
+def until(holds, seconds: float = 30) -> bool:
+    """Whether it came to hold."""
     deadline = time.monotonic() + seconds
     while not holds() and time.monotonic() < deadline:
         time.sleep(0.1)

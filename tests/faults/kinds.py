@@ -25,6 +25,8 @@ KINDS: dict[str, Callable[[Round], None]] = {
     "store hangs": outages.store_hangs,
     "worker paused beyond its lease": outages.paused_worker,
     "messages delivered ten times": outages.delivered_ten_times,
+    "preparation asked for ten times": outages.prepared_ten_times,
+    "repairs asked for ten times": outages.repaired_ten_times,
     "bit flipped in an answer": answers.bit_flips,
     "bit flipped in a blob": answers.bit_flips_in_blobs,
     "bit flipped in a record": answers.bit_flips_in_records,

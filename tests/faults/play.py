@@ -11,7 +11,7 @@ from tests.faults.reference import References
 from tests.faults.round import NotInjected, Round
 from tests.faults.site import Site
 from tests.faults.sweep import Sweep
-from tests.faults.table import Table
+from tests.faults.table import PRODUCTION, Table
 
 Kind = Callable[[Round], None]
 LINES_KEPT = 2000
@@ -85,4 +85,5 @@ class Play:
         file = Path(self.site.data) / f"{name.replace(' ', '-')}-{self.played}.txt"
         file.write_text("\n".join([*complaints, *lines]))
         self.say(f"          said meanwhile: {file}; data: {self.site.data}")
-        self.say(f"          again: make faults ARGS='--only \"{name}\" --seed {self.seed}'")
+        only = name.removesuffix(PRODUCTION)
+        self.say(f"          again: make faults ARGS='--only \"{only}\" --seed {self.seed}'")

@@ -7,9 +7,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 import httpx
 
+from shared import names
+from shared.plan import Plan
+from shared.records import Records
 from tests.faults import peers
 from tests.faults.reference import References
 from tests.faults.rule import AFTER, BEFORE, Call, Phase, Rule
@@ -41,6 +45,8 @@ class Round:
     complaints: list[str] = field(default_factory=list)
     takeovers: list[float] = field(default_factory=list)
     """Seconds from a worker's death until another began its segment."""
+    workers_killed: int | None = None
+    """Processes, of a kind of fault that costs work by nothing else."""
 
     # --- work ---
 
@@ -67,16 +73,50 @@ class Round:
         for sweep in self.sweeps:
             self.await_end(sweep)
             sweep.compare(self.references.of(sweep))
+            self._check_work(sweep)
         found = self.complaints + [c for sweep in self.sweeps for c in sweep.complaints]
         if not found and not self.injected:
             raise NotInjected(f"{self.kind}: no fault was injected")
         return found
+
+    def _check_work(self, sweep: Sweep) -> None:
+        """A crash loses one segment at most."""
+        if self.workers_killed is None:
+            return
+        epochs = sweep._get(f"/v1/experiments/{sweep.id}")["progress"]["epochs"]
+        longest = max(segment.end - segment.start for segment in self.plan(sweep).segments)
+        if epochs["trained"] > epochs["planned"] + self.workers_killed * longest:
+            self.complaints.append(
+                f"lost: {self.workers_killed} killed, segments of {longest} epochs, and {epochs}"
+            )
+
+    def await_stored(self, sweep: Sweep, until: float) -> list[dict[str, Any]]:
+        """The manifests of all its segments, told by the store alone."""
+        store = self.site.direct_store()
+        wanted = [names.manifest(segment.scope, segment.key)
+                  for segment in self.plan(sweep).segments]  # fmt: skip
+        while not all(map(store.exists, wanted)):
+            if time.monotonic() > until:
+                self.complaints.append(f"lost: work does not go on: {sweep.status()}")
+                return []
+            time.sleep(0.2)
+        return [dict(store.read_json(name)) for name in wanted]
+
+    def plan(self, sweep: Sweep) -> Plan:
+        """As it is stored."""
+        return Records(self.site.direct_store()).plan(sweep.id)
 
     def _kept(self, sweep: Sweep) -> Sweep:
         self.sweeps.append(sweep)
         return sweep
 
     # --- faults ---
+
+    def kill_worker(self, pid: int) -> None:
+        """A child, or a parent whose child dies with it."""
+        self.site.kill(pid)
+        self.injected += 1
+        self.workers_killed = (self.workers_killed or 0) + 1
 
     def through(self, *rules: Rule) -> None:
         """A sweep from start to end under these rules. Each of their hits is a fault."""

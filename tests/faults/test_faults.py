@@ -23,7 +23,7 @@ OUTAGE_SECONDS = 3.0
 SEED = 5
 SHORT = (
     "worker child killed", "API killed", "Redis killed", "store killed", "Redis emptied",
-    "Redis away", "store answers 500",
+    "Redis away", "store answers 500", "worker paused beyond its lease",
     "bit flipped in an answer", "bit flipped in a record", "bit flipped in the store",
     "answer cut off", "upload cut off", "answer lost", "error after writing",
 )  # fmt: skip
@@ -68,7 +68,8 @@ def test_what_has_ended_is_the_same_after_a_restart(play):
 
 def test_a_full_disk_delays_work_and_loses_none(tmp_path: Path, references):
     if not disks.can_mount(tmp_path):
-        pytest.skip("no file system can be mounted here: root can, or unshare -Urm")
+        assert not disks.must_be_filled(), disks.CANNOT_MOUNT
+        pytest.skip(disks.CANNOT_MOUNT)
     with disks.small(tmp_path) as env, Site(tmp_path, env=env) as site:
         play = Play(site, references, Table(), SEED, OUTAGE_SECONDS, print)
         for name, kind in ON_SMALL_DISKS.items():

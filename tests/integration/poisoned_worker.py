@@ -3,6 +3,8 @@
 POISON_FIRST, a file's name: the first task hangs before anything of it has begun, and makes it.
 POISON_DATA, a file's name: while there is none, decoding a data set hangs, and makes it.
 POISON_IMPORT, a module's name: the parent takes 20 seconds to import it.
+POISON_MEMORY, a folder: what the kernel tells there of the worker's memory. No kernel would end a
+process for want of memory without the machine, or the right to make a cgroup, being the test's own.
 """
 
 import ctypes
@@ -10,11 +12,13 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from celery import signals
 
+from worker import overseer
 from worker.main import main
 
 
@@ -34,11 +38,35 @@ def be_killed():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def be_ended_for_memory():
+    """As the kernel does it: counted, then killed."""
+    events = cgroup() / "memory.events"
+    events.write_text(events.read_text().replace("oom_kill ", "oom_kill 1"))
+    be_killed()
+
+
 def hang():
     time.sleep(3600)
 
 
-POISONS = {101: raise_an_error, 102: run_out_of_memory, 103: crash, 104: be_killed, 105: hang}
+POISONS = {
+    101: raise_an_error, 102: run_out_of_memory, 103: crash, 104: be_killed, 105: hang,
+    106: be_ended_for_memory,
+}  # fmt: skip
+EVENTS = "low 0\nhigh 0\nmax 7\noom 1\noom_kill 0\noom_group_kill 0\n"
+
+
+def cgroup():
+    return Path(os.environ["POISON_MEMORY"]) / "cgroup/worker.scope"
+
+
+def count_in_own_cgroup():
+    folder = Path(os.environ["POISON_MEMORY"])
+    (folder / "proc/self").mkdir(parents=True)
+    (folder / "proc/self/cgroup").write_text("0::/worker.scope\n")
+    cgroup().mkdir(parents=True)
+    (cgroup() / "memory.events").write_text(EVENTS)
+    overseer._oom_kills = partial(overseer._oom_kills, folder / "proc", folder / "cgroup")
 
 
 def poison(**_):
@@ -98,6 +126,8 @@ if __name__ == "__main__":
         signals.task_prerun.connect(hang_first, weak=False)
     if "POISON_DATA" in os.environ:
         signals.worker_process_init.connect(hang_at_data, weak=False)
+    if "POISON_MEMORY" in os.environ:
+        count_in_own_cgroup()
     if "POISON_IMPORT" in os.environ:
         sys.meta_path.insert(0, SlowImport(os.environ["POISON_IMPORT"]))
     main()

@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -33,9 +34,21 @@ ENDLESS = {
 """A segment of it takes minutes."""
 SHORT = {"training": {"epochs": 2, "batch_size": 64}, "sweep": {}, "deficit": None}
 POISONED = str(Path(__file__).parent / "poisoned_worker.py")
-FREE_SECONDS = 40.0
-"""Within which the device has to be at its next experiment. It takes 0.1 to 6 s (DECISIONS.md) on a
-machine that the tests need not have for themselves; the segment would take a minute or more."""
+FREE_SECONDS = 15.0
+"""Within which the device has to be at its next experiment, on a machine that the tests need not
+have for themselves. A worker that Redis does not tell asks the store every 5 s, and looks every 2 s
+whether to (`worker/heartbeat.py`); the rest is for the machine. The segment would take a minute or
+more."""
+
+
+@contextmanager
+def at_most(seconds):
+    """What is done inside takes no longer."""
+    began = time.monotonic()
+    yield
+    took = time.monotonic() - began
+    print(f"took {took:.1f} s of {seconds:.1f} s")
+    assert took < seconds
 
 
 def flush(lab):
@@ -79,39 +92,42 @@ def test_the_device_is_at_the_next_experiment_within_seconds(lab, forgetful):
     time.sleep(1)
     assert lab.service.status(following)["state"] == "queued"
     lab.service.cancel(id)
-    began = time.monotonic()
-    if forgetful:
-        flush(lab)
-    lab.wait(following, lambda s: s["state"] != "queued", FREE_SECONDS)
-    print(f"free after {time.monotonic() - began:.1f} s")
+    with at_most(FREE_SECONDS):
+        if forgetful:
+            flush(lab)
+        lab.wait(following, lambda s: s["state"] != "queued")
     assert lab.wait(following)["state"] == "succeeded"
     assert lab.service.status(id)["state"] == "cancelled"
 
 
 def test_a_step_that_takes_long_holds_no_device_for_what_was_cancelled(lab):
-    """Here one that would take an hour."""
+    """Here one that would take an hour. The process ends with it: the next one imports torch."""
+    began = time.monotonic()
     lab.start_worker(POISONED)
     lab.wait(submit(lab, **SHORT))
+    start = time.monotonic() - began
     id = submit(lab, **SHORT, seeds=[105])
     lab.wait(id, lambda s: s["progress"] and s["progress"]["epochs"]["trained"] == 1)
     following = submit(lab, **SHORT, seeds=[7])
     time.sleep(1)
     lab.service.cancel(id)
-    began = time.monotonic()
-    assert lab.wait(following, seconds=FREE_SECONDS)["state"] == "succeeded"
-    print(f"at an end after {time.monotonic() - began:.1f} s")
+    with at_most(FREE_SECONDS + start):
+        assert lab.wait(following)["state"] == "succeeded"
     assert lab.service.status(id)["state"] == "cancelled"
     assert not any("died at" in line for line in lab.lines)
 
 
 def test_a_data_set_that_takes_long_holds_no_device_for_what_was_cancelled(lab, tmp_path):
     once = tmp_path / "hung"
+    began = time.monotonic()
     lab.start_worker(POISONED, POISON_DATA=str(once))
     id, following = submit(lab, **SHORT), submit(lab, **SHORT, seeds=[7])
     while not once.exists():
         time.sleep(0.1)
+    start = time.monotonic() - began
     lab.service.cancel(id)
-    assert lab.wait(following, seconds=FREE_SECONDS)["state"] == "succeeded"
+    with at_most(FREE_SECONDS + 2 * start):  # as long again for decoding and training
+        assert lab.wait(following)["state"] == "succeeded"
     assert lab.service.status(id)["state"] == "cancelled"
 
 

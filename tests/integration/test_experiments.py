@@ -1,5 +1,6 @@
 """Experiments on a real Redis, a real S3 server and real worker processes."""
 
+import hashlib
 import os
 import signal
 import time
@@ -15,6 +16,7 @@ from shared import names
 from shared.errors import Conflict, Invalid
 from shared.live import Live
 from shared.queue import QUEUE, Sender, make_app
+from shared.repairs import Repairs
 from shared.spec import ExperimentSpec
 from worker.preparation import prepare
 
@@ -23,6 +25,12 @@ pytestmark = pytest.mark.services
 
 def done(status):
     return status["progress"]["epochs"]["done"] if status["progress"] else 0
+
+
+def at_most(lab, id, deaths):
+    """Epochs that are trained for an experiment of which so many workers have died."""
+    plan = lab.service.plan(id)
+    return plan.epochs.new + deaths * max(s.end - s.start for s in plan.segments)
 
 
 def test_an_experiment_is_trained_measured_and_stored(lab):
@@ -130,6 +138,7 @@ def test_a_killed_worker_costs_time_and_nothing_else(lab):
     lab.start_worker()
     assert lab.wait(disturbed)["state"] == "succeeded"
     assert results(lab, disturbed) == results(lab, undisturbed)
+    assert lab.service.live.counted_epochs(disturbed) <= at_most(lab, disturbed, deaths=1)
 
 
 def test_a_worker_asked_to_stop_keeps_the_epochs_it_has_finished(lab):
@@ -197,18 +206,50 @@ def test_two_workers_given_the_same_segments_store_each_once(lab):
 
 
 def test_every_message_delivered_many_times_changes_nothing(lab):
+    lab.start_worker()
+    lab.start_worker()
+    alone = submit(lab, reuse=False)
+    lab.wait(alone)
     id = submit(lab)
-    plan = lab.service.experiment(id).plan
-    if plan is None:
-        lab.start_worker()
-        lab.wait(id, lambda s: s["plan"] is not None)
-        plan = lab.service.experiment(id).plan
     for _ in range(10):
-        for index in range(len(plan.segments)):
-            lab.service.sender.train(id, index, plan.segments[index])
+        for index, segment in enumerate(lab.service.plan(id).segments):
+            lab.service.sender.train(id, index, segment)
+    assert lab.wait(id)["state"] == "succeeded"
+    assert results(lab, id) == results(lab, alone)
+    assert lab.service.live.counted_epochs(id) == 10
+
+
+def test_a_preparation_asked_for_many_times_is_one_data_set(lab):
+    id = submit(lab)
+    for _ in range(10):
+        lab.service.sender.prepare(id, "gratings")
+    lab.start_worker()
     lab.start_worker()
     assert lab.wait(id)["state"] == "succeeded"
+    stored = lab.service.store.names(names.DATASETS)
+    assert len({name.split("/")[2] for name in stored if "/by-digest/" in name}) == 1
     assert lab.service.live.counted_epochs(id) == 10
+    assert not any("failed" in line for line in lab.lines)
+
+
+def test_a_repair_asked_for_many_times_is_made_once(lab):
+    id = submit(lab)
+    lab.start_worker()
+    lab.start_worker()
+    lab.wait(id)
+    whole, store = results(lab, id), lab.service.store
+    segment = lab.service.plan(id).segments[0]
+    blob = names.blob(lab.service.records.manifest(segment.scope, segment.key).checkpoint)
+    store.write(blob, b"x" + store.read(blob)[1:])
+    repairs = Repairs(store)
+    repairs.ask(id, 0)
+    for _ in range(10):
+        lab.service.sender.repair(id, 0, segment)
+    lab.wait(id, lambda _: not list(repairs.wanted()))
+    lab.wait(id, lambda _: lab.service.live.queue_length() == 0)
+    assert names.blob(hashlib.sha256(store.read(blob)).hexdigest()) == blob
+    assert results(lab, id) == whole
+    assert sum("is trained again" in line for line in lab.lines) == 1, lab.lines
 
 
 def test_an_experiment_can_be_cancelled_between_two_steps(lab):
@@ -258,7 +299,7 @@ def test_a_killed_child_is_noticed_at_once_and_its_work_taken_up_again(lab):
     os.kill(child, signal.SIGKILL)
     assert lab.wait(id, seconds=300)["state"] == "succeeded"
     assert worker.exit_code is None
-    assert lab.service.live.counted_epochs(id) > 12
+    assert 12 < lab.service.live.counted_epochs(id) <= at_most(lab, id, deaths=1)
 
 
 def test_a_child_killed_before_it_began_leaves_no_mark_behind(lab):

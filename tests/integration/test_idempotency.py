@@ -22,7 +22,8 @@ from worker.preparation import prepare
 
 pytestmark = pytest.mark.services
 
-AT_ONCE = 25
+MANY, SEVERAL, AT_ONCE = 1000, 100, 25
+"""Without a key each is an experiment that has to end: a thousand are for `make bench-load`."""
 
 
 class Replica:
@@ -32,13 +33,13 @@ class Replica:
         self.url = f"http://{servers.HOST}:{(port := servers.free_ports(1)[0])}"
         env = environment(settings) | {"HUBEL_PORT": str(port)}
         argv = [sys.executable, "-m", "api.main"]
+        self.http = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
         self.child = Child(Program("api", argv, self._is_ready, env), lambda *said: None)
         await_ready(self.child, 60)
 
     def post(self, key: str | None = None, **changes) -> httpx.Response:
         headers = {} if key is None else {"Idempotency-Key": key}
-        url = f"{self.url}/v1/experiments"
-        return httpx.post(url, json=body(**changes), headers=headers, timeout=60, trust_env=False)
+        return self.http.post("/v1/experiments", json=body(**changes), headers=headers)
 
     def post_until_answered(self, key: str) -> httpx.Response:
         """As a client does that takes "still in flight" for what it says."""
@@ -61,6 +62,7 @@ def replica(settings) -> Iterator[Replica]:
         yield one
     finally:
         one.child.kill()
+        one.http.close()
 
 
 @pytest.fixture
@@ -76,8 +78,8 @@ def at_once(ask: Callable[[int], httpx.Response], count: int) -> list[httpx.Resp
         return list(clients.map(ask, range(count)))
 
 
-def test_a_hundred_equal_posts_with_one_key_make_one_experiment(lab, replicas):
-    answers = at_once(lambda i: replicas[i % 2].post_until_answered("one"), 100)
+def test_a_thousand_equal_posts_with_one_key_make_one_experiment(lab, replicas):
+    answers = at_once(lambda i: replicas[i % 2].post_until_answered("one"), MANY)
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.json()["id"] for answer in answers}) == 1
     assert sum("Idempotent-Replayed" not in answer.headers for answer in answers) == 1
@@ -85,9 +87,9 @@ def test_a_hundred_equal_posts_with_one_key_make_one_experiment(lab, replicas):
 
 
 def test_equal_posts_without_a_key_are_experiments_of_their_own_that_train_once(lab, replicas):
-    answers = at_once(lambda i: replicas[i % 2].post(), 30)
+    answers = at_once(lambda i: replicas[i % 2].post(), SEVERAL)
     ids = [answer.json()["id"] for answer in answers]
-    assert len(set(ids)) == 30
+    assert len(set(ids)) == SEVERAL
     lab.start_worker()
     assert {lab.wait(id)["state"] for id in ids} == {"succeeded"}
     trained = [lab.service.outcome(id)["epochs"]["trained"] for id in ids]

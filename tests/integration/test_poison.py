@@ -22,6 +22,7 @@ EXPECTED = {
     103: ("died", "SIGSEGV", "the worker's process ended by SIGSEGV"),
     104: ("infrastructure", "SIGKILL", "somebody ended the worker's process"),
     105: ("hung", "Hang", "no step was made for"),
+    106: ("died", "OutOfMemory", "the kernel ended the worker's process"),
 }
 SAID = {
     101: "a shape that does not fit",
@@ -29,6 +30,7 @@ SAID = {
     103: "Segmentation fault",
     104: "",
     105: "Current thread",
+    106: "",
 }
 """In the log that is kept: a traceback, or the stacks of the threads."""
 ONE = {"sweep": {}, "fisher": None, "deficit": None, "training": {"epochs": 2, "batch_size": 64}}
@@ -45,7 +47,7 @@ def poisoned(lab, tmp_path):
     limits = {"max_attempts": 2, "max_infrastructure_attempts": 2, "retry_seconds": 0.2}
     for name, value in limits.items():
         setattr(lab.settings, name, value)
-    lab.start_worker(POISONED, HUBEL_HANG_SECONDS="20")
+    lab.start_worker(POISONED, HUBEL_HANG_SECONDS="20", POISON_MEMORY=str(tmp_path / "memory"))
     return lab
 
 
