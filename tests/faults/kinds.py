@@ -5,6 +5,7 @@ from collections.abc import Callable
 from tests.faults import answers, clocks, damage, deaths, disks, outages
 from tests.faults.round import Round
 
+AT_REST = "bit flipped in the store"
 KINDS: dict[str, Callable[[Round], None]] = {
     "worker child killed": deaths.worker_child,
     "worker child killed while starting": deaths.worker_child_again,
@@ -35,7 +36,7 @@ KINDS: dict[str, Callable[[Round], None]] = {
     "answer lost": answers.lost_answers,
     "error after writing": answers.errors_after_writing,
     "single error": answers.single_errors,
-    "bit flipped in the store": damage.at_rest,
+    AT_REST: damage.at_rest,
     "clock an hour ahead": clocks.hour_ahead,
     "clock an hour behind": clocks.hour_behind,
 }

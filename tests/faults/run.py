@@ -17,9 +17,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.faults import criterion, deaths, disks
+from tests.faults import criterion, damage, deaths, disks
 from tests.faults.kinds import (
     AT_PRODUCTION_VALUES,
+    AT_REST,
     BOUNDARY,
     KINDS,
     ON_SMALL_DISKS,
@@ -79,6 +80,8 @@ class Run:
                 self._until_injected(play, name, kind)
             if self._is_wanted(BOUNDARY):
                 self._at_every_write(play)
+            for kind in damage.OBJECTS if self._is_wanted(AT_REST) else ():
+                play(AT_REST, partial(damage.at_rest, kind=kind), kind)
             while not self.only and time.monotonic() < self.deadline - LAST_SECONDS:
                 name = self.random.choice([*sorted(KINDS), *2 * SEVERAL_A_ROUND])
                 play(name, KINDS[name])

@@ -38,7 +38,8 @@ class Site:
         ports, credentials = _place(data)
         self.store = StoreProxy(lambda: self.local.ports.s3, self._sender)
         self.redis = RedisProxy(lambda: self.local.ports.redis)
-        self.env = QUICK | (env or {})
+        self.scratch = data / "scratch"
+        self.env = QUICK | {"HUBEL_SCRATCH_DIR": str(self.scratch)} | (env or {})
         self._credentials, self._ports = credentials, ports
         self._workers = workers
         self.extra: list[Child] = []
@@ -137,7 +138,7 @@ class Site:
 def _place(data: Path) -> tuple[Ports, Credentials]:
     """Chosen before local mode starts, in the file in which it keeps them: what it starts is told
     of proxies that need the same credentials."""
-    data.mkdir(parents=True, exist_ok=True)
+    (data / "scratch").mkdir(parents=True, exist_ok=True)
     file = data / "local.json"
     if file.exists():
         kept = json.loads(file.read_text())
