@@ -220,8 +220,9 @@ class Service:
         self.store.remove(names.active_marker(id))
         return ours
 
-    def cancel(self, id: str) -> None:
-        """End it now; what is stored stays. Again: no change. After another end: Conflict."""
+    def cancel(self, id: str) -> dict[str, Any]:
+        """End it now; what is stored stays. Again: no change. After another end: Conflict.
+        Returns the outcome."""
         self.accepted(id)
         ours = self.finish(id, outcome.ended("cancelled", []))
         found = self.outcome(id)
@@ -232,6 +233,7 @@ class Service:
         if not ours and found["state"] != "cancelled":
             raise Conflict(f"The experiment has {found['state']}: it cannot be cancelled")
         self.live.cancel(id)
+        return found
 
     def page(
         self,

@@ -167,9 +167,9 @@ def test_two_replicas_that_cancel_at_once_both_say_cancelled(lab):
     for seed in range(20):
         id = submit(lab, seeds=[seed])
         answers = at_once(*[partial(s.cancel, id) for s in (one, other, one, other)])
-        assert {answer.outcome["state"] for answer in answers} == {"cancelled"}
-        assert len({answer.outcome["finished"] for answer in answers}) == 1
-        assert replica(lab).outcome(id) == answers[0].outcome
+        assert {answer["state"] for answer in answers} == {"cancelled"}
+        assert len({answer["finished"] for answer in answers}) == 1
+        assert replica(lab).outcome(id) == answers[0]
 
 
 def test_of_success_and_cancel_at_once_one_is_the_end(lab):
