@@ -10,6 +10,7 @@ from typing import Any
 
 from api import outcome
 from api.experiment import Experiment
+from api.long_lived import LongLived
 from api.lost import Lost
 from api.service import Service
 from api.tracker import Tracker
@@ -38,6 +39,7 @@ class Reconciler:
         """Since when nobody has held work whose last attempt has not said how it ended."""
         self._told: dict[tuple[str, int], str] = {}
         """Why a repair waits."""
+        self._long_lived = LongLived()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="reconcile", daemon=True)
 
@@ -53,6 +55,7 @@ class Reconciler:
         pause = self.service.settings.reconcile_seconds
         while not self._stop.wait(pause):
             try:
+                self._long_lived.pass_over()
                 self.damage.pass_over()
                 if self.live.lead(self.owner, 5 * pause + 5):
                     self.pass_over()
