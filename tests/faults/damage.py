@@ -17,7 +17,8 @@ from tests.faults.sweep import Sweep
 TRAINED = ("blobs/.*", "segments/.*/manifest.json", "segments/.*/within.json", "measurements/.*")
 ACCEPTED = (
     "experiments/.*/spec.json", "experiments/.*/plan.json", "experiments/.*/outcome.json",
-    "copies/experiments/.*/spec.json", "copies/experiments/.*/outcome.json", "idempotency/.*",
+    "copies/experiments/.*/spec.json", "copies/experiments/.*/plan.json",
+    "copies/experiments/.*/outcome.json", "idempotency/.*", "copies/idempotency/.*",
 )  # fmt: skip
 ARRAYS = r"datasets/.*\.npy"
 DATA = (r"datasets/[^/]*\.json", "datasets/by-digest/.*/manifest.json", ARRAYS)
