@@ -22,8 +22,12 @@ PAUSE_SECONDS = 1.0
 """After a failure Redis is left alone for this long, so that an outage does not slow us down."""
 
 LOST_SECONDS = 20
+LOOK_SECONDS = 5.0
+"""How often the queue is read, at most: a thousand messages take 10 ms."""
 QUEUE = "hubel"
 """Celery's list of messages."""
+WORK = "work"
+"""Header of a message: what it is about, as `shared.work` names it."""
 
 _TAKE = """
 local holder = redis.call('get', KEYS[1])
@@ -43,14 +47,6 @@ if redis.call('exists', KEYS[1]) == 0 then
 end
 return 0
 """
-_MARK = """
-local believed = redis.call('llen', KEYS[2]) == 0 and tonumber(ARGV[2]) or 0
-if redis.call('pttl', KEYS[1]) > believed then
-    return 0
-end
-redis.call('set', KEYS[1], '1', 'PX', ARGV[1])
-return 1
-"""
 _RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end"
 
 
@@ -59,7 +55,9 @@ class Live:
         self.lease_ms = int(settings.lease_seconds * 1000)
         self.queued_ms = int(settings.queued_seconds * 1000)
         self.lost_ms = max(0, self.queued_ms - 1000 * LOST_SECONDS)
-        """With an empty queue a mark that is left no more than this is not believed."""
+        """A mark that is left no more than this is believed only with its message."""
+        self._waiting: set[str] | None = None
+        self._looked = float("-inf")
         self._down_until = 0.0
         self._redis = Redis.from_url(
             settings.redis_url.get_secret_value(),
@@ -96,13 +94,9 @@ class Live:
     # --- queue marks: what has been sent and not yet been taken ---
 
     def mark_queued(self, work: str) -> bool:
-        """True if there is no mark that is believed: the caller is the one to send it."""
+        """True if there is no mark: the caller is the one to send it."""
         key = f"hubel:queued:{work}"
-        return bool(
-            self._try(
-                lambda: self._redis.eval(_MARK, 2, key, QUEUE, self.queued_ms, self.lost_ms), 1
-            )
-        )
+        return bool(self._try(lambda: self._redis.set(key, "1", nx=True, px=self.queued_ms), True))
 
     def unmark_queued(self, work: str) -> None:
         self._try(lambda: self._redis.delete(f"hubel:queued:{work}"), 0)
@@ -111,31 +105,42 @@ class Live:
         """Those that nobody holds, and of which no message is believed to be under way.
 
         A message that was taken by a worker that died before its lease is gone, and its mark is
-        not: with an empty queue a mark is believed for LOST_SECONDS only.
+        not: once that is LOST_SECONDS old, it is believed only while the message is in the queue.
         """
         works = list(works)
         if not works:
             return []
-        queued, leases, marks = self._held(works)
-        believed = 0 if queued else self.lost_ms
-        return [w for w, lease, left in zip(works, leases, marks, strict=True)
-                if not lease and left <= believed]  # fmt: skip
+        leases, marks = self._held(works)
+        free = {w: left for w, lease, left in zip(works, leases, marks, strict=True) if not lease}
+        lost = {w for w, left in free.items() if 0 < left <= self.lost_ms and not self._waits(w)}
+        if lost:
+            self._try(lambda: self._redis.delete(*(f"hubel:queued:{w}" for w in lost)), 0)
+        return [w for w, left in free.items() if left <= 0 or w in lost]
 
-    def _held(self, works: list[str]) -> tuple[int, list[int], list[int]]:
-        """Messages in the queue; of each work whether it is leased, and the milliseconds that its
-        mark is left, negative without one."""
+    def _held(self, works: list[str]) -> tuple[list[int], list[int]]:
+        """Of each work whether it is leased, and the milliseconds that its mark is left, negative
+        without one."""
 
         def ask() -> list[Any]:
             with self._redis.pipeline(transaction=False) as pipe:
-                pipe.llen(QUEUE)
                 for work in works:
                     pipe.exists(f"hubel:lease:{work}")
                 for work in works:
                     pipe.pttl(f"hubel:queued:{work}")
                 return pipe.execute()
 
-        queued, *found = self._try(ask, [0] + [0] * len(works) + [-2] * len(works))
-        return queued, found[: len(works)], found[len(works) :]
+        found = self._try(ask, [0] * len(works) + [-2] * len(works))
+        return found[: len(works)], found[len(works) :]
+
+    def _waits(self, work: str) -> bool:
+        """Whether a message about it is in the queue, or was seconds ago, or nobody can say."""
+        if time.monotonic() - self._looked > LOOK_SECONDS:
+            self._waiting = self._try(self._in_queue, None)
+            self._looked = time.monotonic()
+        return self._waiting is None or work in self._waiting
+
+    def _in_queue(self) -> set[str]:
+        return {json.loads(text)["headers"].get(WORK) for text in self._redis.lrange(QUEUE, 0, -1)}
 
     def queue_length(self) -> int | None:
         """Messages that wait for a worker; None: nobody can say."""

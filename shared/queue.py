@@ -8,7 +8,7 @@ from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
 
-from shared.live import QUEUE, Live
+from shared.live import QUEUE, WORK, Live
 from shared.plan import Plan, Segment
 from shared.settings import Settings
 from shared.work import preparation_work, repair_work, work_name
@@ -18,8 +18,6 @@ log = logging.getLogger(__name__)
 TRAIN = "hubel.train"
 PREPARE = "hubel.prepare"
 REPAIR = "hubel.repair"
-WORK = "work"
-"""Header of a message: what it is about, as `shared.work` names it."""
 
 
 def make_app(settings: Settings) -> Celery:

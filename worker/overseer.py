@@ -20,8 +20,8 @@ from celery.worker import state
 
 from shared.attempts import Attempts, Failure
 from shared.errors import HubelError
-from shared.live import Live
-from shared.queue import PREPARE, REPAIR, TRAIN, WORK
+from shared.live import WORK, Live
+from shared.queue import PREPARE, REPAIR, TRAIN
 from shared.records import Records
 from shared.settings import Settings
 from shared.storage import Storage

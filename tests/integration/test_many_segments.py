@@ -15,12 +15,12 @@ from api.tracker import ASKED_FOR_A_STATUS
 from shared import names
 from shared.attempts import Attempts, Failure
 from shared.chain import Manifest
-from shared.live import PAUSE_SECONDS, Live
+from shared.live import LOST_SECONDS, PAUSE_SECONDS, QUEUE, Live
 from shared.queue import Sender, make_app
 from shared.records import Records
 from shared.spec import ExperimentSpec
 from shared.storage import Storage
-from shared.work import work_name
+from shared.work import preparation_work, work_name
 from worker.heartbeat import Heartbeat
 from worker.preparation import prepare
 
@@ -174,6 +174,22 @@ def test_a_message_that_is_gone_from_an_empty_queue_is_sent_again(
     age(live, work, 1)
     assert live.idle([work]) == [work]
     assert live.mark_queued(work)
+
+
+def test_a_message_that_is_gone_from_among_others_is_sent_again(settings):
+    live, sender = Live(settings), Sender(make_app(settings))
+    works = [preparation_work(name) for name in ("lost", "waiting")]
+    for work, name in zip(works, ("lost", "waiting"), strict=True):
+        assert live.mark_queued(work)
+        assert sender.prepare("0" * 24, name)
+        age(live, work, LOST_SECONDS)
+    assert live.idle(works) == []
+    live._redis.rpop(QUEUE)  # by a worker that dies
+    live._looked = float("-inf")
+    assert live.idle(works) == works[:1]
+    assert live.mark_queued(works[0])
+    assert live.idle(works) == []
+    live._redis.delete(QUEUE)
 
 
 def age(live, work, seconds):
