@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from api import outcome
 from shared import names, replanning
-from shared.errors import Corrupt, Invalid, NotFound, TooNew
+from shared.errors import Corrupt, DataDamaged, Invalid, NotFound
 from shared.plan import Plan
 from shared.precious import Precious
 
@@ -66,7 +66,9 @@ class Lost:
         try:
             ended = (self.service.outcome(id) or {}).get("state")
             replanning.replace(id, ended, self.records, self.service.settings)
-        except (Corrupt, Invalid, NotFound, TooNew) as error:
+        except DataDamaged:  # its owner can mend it
+            raise
+        except (Corrupt, Invalid, NotFound) as error:
             return (
                 f"its plan is lost, and so is the copy ({damage.detail}), and none was made again:"
                 f" {error.detail}"

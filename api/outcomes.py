@@ -3,6 +3,7 @@
 An outcome never changes, so one that was seen is not asked for again; that there is none yet is
 believed for half a second."""
 
+import contextlib
 import time
 from typing import Any
 
@@ -52,7 +53,10 @@ class Outcomes:
 
     def write(self, id: str, outcome: dict[str, Any]) -> bool:
         """Once. False where there is another, which shows here at once too."""
-        ours = Precious(self.store).create(names.experiment_object(id, "outcome.json"), outcome)
+        name = names.experiment_object(id, "outcome.json")
+        with contextlib.suppress(NotFound):
+            Precious(self.store).find(name)  # one that is gone comes back from its copy
+        ours = Precious(self.store).create(name, outcome)
         if ours:
             self._keep(id, outcome)
         else:

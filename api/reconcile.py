@@ -155,8 +155,9 @@ class Reconciler:
         aside what keeps failing."""
         works = {work_name(tracker.plan.segments[i]): i for i in waiting}
         idle = self.live.idle(works)
-        if tracker.sent.intersection(works[work] for work in idle):
+        if came_back := tracker.sent.intersection(works[work] for work in idle):
             self.lost.see_to_plan(experiment.id, tracker.plan)
+            tracker.sent -= came_back
         for work in works.keys() - set(idle):
             self._silent.pop(work, None)
         for work in idle:

@@ -14,6 +14,8 @@ from shared.storage import Storage
 
 LONGEST_PAUSE = 300.0
 """Seconds between two tries, at most."""
+SAME_TIME = 1.0
+"""Seconds by which the clocks of machines that keep time may differ."""
 VANISHED = "the worker vanished in the middle of it, with the process that watches over it"
 
 Kind = Literal["error", "died", "hung", "infrastructure"]
@@ -64,8 +66,9 @@ class History:
             return 0.0
         last = self.attempts[-1]
         pause = min(LONGEST_PAUSE, settings.retry_seconds * 2.0 ** (len(self.attempts) - 1))
-        # Clocks of two machines: one that is ahead must not put work off for ever.
-        return min(pause, (last.ended or last.started) + pause - time.time())
+        ago = time.time() - (last.ended or last.started)
+        # Clocks of two machines: by one that is behind, nothing could be tried for so long.
+        return 0.0 if ago < -SAME_TIME else pause - ago
 
     def shown(self) -> dict[str, Any]:
         """Of the last one, as a failure is told."""

@@ -48,7 +48,7 @@ class Memory(NamedTuple):
     """Bytes that one training step takes, in float32 and roughly."""
 
     state: int
-    """weights, their gradients, the optimiser's moments"""
+    """weights, their gradients, the optimiser's moments; weights and moments of the epoch before"""
     batch: int
     """images of one batch and what every layer makes of them"""
 
@@ -61,7 +61,7 @@ def memory(
     weights = sum(one.weights for one in layers)
     outputs = sum(one.positions * one.units for one in layers)
     values = shape[0] * shape[1] * shape[2] + KEPT_OUTPUTS * outputs
-    return Memory(4 * weights * (2 + MOMENTS[optimizer]), 4 * batch_size * values)
+    return Memory(4 * weights * (3 + 2 * MOMENTS[optimizer]), 4 * batch_size * values)
 
 
 def segment_grid(config: dict[str, Any]) -> int:

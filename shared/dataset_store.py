@@ -37,6 +37,11 @@ def keep(summary: Summary, folder: Path, store: Storage) -> None:
     # Also where there is one: it may be damaged, and what was written just now is not collected.
     target = names.dataset_object(summary.digest, MANIFEST)
     store.write_json(target, content.model_dump(mode="json"))
+    # A collection that looked before the manifest was written may have removed the rest since.
+    for name in NAMES:
+        file = names.dataset_object(summary.digest, f"{name}.npy")
+        if not store.exists(file):
+            store.write_file(file, folder / f"{name}.npy")
 
 
 def manifest(digest: str, store: Storage) -> Summary:

@@ -127,7 +127,7 @@ class Collection:
             raise _unreadable(names.experiment_object(id, "plan.json"), found) from None
 
     def _keep(self) -> None:
-        question = "select id, outcome from experiment where plan > 0"
+        question = "select id, outcome from experiment"
         for id, outcome in self.ledger.rows(question):
             self._keep_for(id, is_live=outcome in (None, DAMAGED))
         self._keep_new()

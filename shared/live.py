@@ -140,7 +140,7 @@ class Live:
         return self._waiting is None or work in self._waiting
 
     def _in_queue(self) -> set[str]:
-        return {json.loads(text)["headers"].get(WORK) for text in self._redis.lrange(QUEUE, 0, -1)}
+        return {work for text in self._redis.lrange(QUEUE, 0, -1) if (work := _work_of(text))}
 
     def queue_length(self) -> int | None:
         """Messages that wait for a worker; None: nobody can say."""
@@ -203,3 +203,10 @@ class Live:
             self._down_until = time.monotonic() + PAUSE_SECONDS
             log.warning("redis does not answer (work goes on): %s", error)
             return otherwise
+
+
+def _work_of(message: str | bytes) -> str | None:
+    try:
+        return str(json.loads(message)["headers"][WORK])
+    except (ValueError, KeyError, TypeError):  # not of ours
+        return None

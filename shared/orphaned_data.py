@@ -24,27 +24,31 @@ class OrphanedData:
     def findings(self) -> Iterator[Finding]:
         """Left where they are: removing them is the work of a collection."""
         cutoff = self.inspection.now - self.inspection.grace_seconds
-        for entry in self._found(cutoff):
-            yield self.inspection.report.finding(
-                ORPHAN, entry.name, FOUND, "that a collection removes it", bytes=entry.bytes
-            )
+        for own in self._found(cutoff):
+            for entry in own:
+                yield self.inspection.report.finding(
+                    ORPHAN, entry.name, FOUND, "that a collection removes it", bytes=entry.bytes
+                )
 
     def removed(self, cutoff: float, dry_run: bool) -> Iterator[Finding]:
-        for entry in self._found(cutoff):
-            if not dry_run:
+        """All of a data set before the first is told of: whoever reads that may take their time,
+        and a PUT meanwhile would find the rest whole."""
+        for own in self._found(cutoff):
+            for entry in [] if dry_run else own:
                 self.store.remove(entry.name)
-            yield self.inspection.report.noted(
-                ORPHAN, entry.name, FOUND, "nothing that needs it",
-                NONE if dry_run else REMOVED, entry.bytes,
-            )  # fmt: skip
+            for entry in own:
+                yield self.inspection.report.noted(
+                    ORPHAN, entry.name, FOUND, "nothing that needs it",
+                    NONE if dry_run else REMOVED, entry.bytes,
+                )  # fmt: skip
 
-    def _found(self, cutoff: float) -> Iterator[Entry]:
+    def _found(self, cutoff: float) -> Iterator[list[Entry]]:
         """Of each data set the manifest first: without it, it counts as not stored."""
         for digest, objects in groupby(self.store.entries(names.BY_DIGEST), _digest):
             own = self._unused(objects)
             is_old = all(entry.modified < cutoff for entry in own)
             if own and is_old and self._is_orphaned(digest, own):
-                yield from sorted(own, key=_after_manifest)
+                yield sorted(own, key=_after_manifest)
 
     def _unused(self, objects: Iterator[Entry]) -> list[Entry]:
         """All of a data set; nothing where there is a mark of an experiment, or what is unknown."""

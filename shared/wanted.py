@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from shared import names, replanning, schedule
-from shared.errors import Corrupt, HubelError, NotFound, TooNew
+from shared.errors import Corrupt, HubelError, NotFound
 from shared.findings import (
     ASKED,
     DAMAGED,
@@ -65,7 +65,7 @@ class Wanted:
         def mend() -> str:
             try:
                 Records(self.store).plan(id)
-            except (Corrupt, NotFound, TooNew):
+            except (Corrupt, NotFound):
                 return self._replanning(id, outcome)()
             self.ledger.do("update experiment set plan = 1 where id = ?", id)
             return REBUILT

@@ -6,6 +6,7 @@ import faulthandler
 import logging
 import os
 import socket
+from functools import cache
 from pathlib import Path
 from typing import IO, Self
 
@@ -51,8 +52,10 @@ class LastWords:
         return read(self.path)
 
 
+@cache
 def supervisor_name(parent: int) -> str:
-    """How the names of a worker's children begin."""
+    """How the names of a worker's children begin. Parent and children have to say the same, also
+    where the machine gets another name meanwhile: asked first before the fork."""
     return f"{socket.gethostname()}:{parent}"
 
 

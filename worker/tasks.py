@@ -156,7 +156,7 @@ class Crew:
             except (Cancelled, NotReady, Stopped) as reason:
                 log.warning("%s given back: %s", work, reason)
                 done = False
-            except (StoreUnavailable, StoreUnsuitable):
+            except (StoreUnavailable, StoreUnsuitable, DeviceUnavailable):
                 attempts.forget(attempt)
                 raise
             except Exception as error:

@@ -441,3 +441,13 @@ def test_an_experiment_under_way_has_no_findings(lab):
         assert json.dumps([f.shown() for f in Checked(lab).found if f.kind != "orphan"]) == "[]"
         seen += 1
     assert seen > 1
+
+
+def test_a_plan_of_a_newer_version_is_left_as_it_is(lab):
+    prepare("gratings", lab.service.store, lab.settings)
+    id, store = submit(lab), lab.service.store
+    name = names.experiment_object(id, "plan.json")
+    newer = store.read_json(name) | {"segments": {"packed": 1}}
+    Precious(store).replace(name, newer)
+    Checked(lab, repair=True)
+    assert store.read_json(name) == store.read_json(names.copy(name)) == newer

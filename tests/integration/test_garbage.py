@@ -16,6 +16,7 @@ from shared.errors import Corrupt
 from shared.findings import Report
 from shared.measurements import LaterMeasurements
 from shared.plan import Plan
+from shared.precious import Precious
 from shared.records import Records
 from shared.repairs import Repairs
 from shared.schedule import Facts, config, keys, timeline
@@ -418,3 +419,14 @@ def found_by_check(lab, repair=False):
     found = check.findings(lab.service.store, settings, report, Repairs(lab.service.store).ask,
                            quick=True, grace_seconds=-60)  # fmt: skip
     return {(one.kind, one.object) for one in found}
+
+
+def test_a_plan_that_is_there_in_its_copy_alone_keeps_what_it_needs(storage, settings):
+    world = World(storage, settings)
+    world.accept([0, 2], [], False, 9, True)
+    (id,) = world.plans
+    whole = collected(storage, settings, dry_run=True)
+    plan = names.experiment_object(id, "plan.json")
+    Precious(storage).keep_twice(plan)
+    storage.remove(plan)
+    assert collected(storage, settings, dry_run=True) == whole

@@ -29,7 +29,7 @@ def test_a_network_that_is_too_large_for_its_images_is_refused(http: httpx.Clien
     fault = refusal(http, dataset={"name": "large"}, model={"name": "mlp", "width": 8})
     assert fault["pointer"] == "/model"
     assert fault["code"] == "over-the-limit"
-    for word in ("256x256x3", "width 8", "55 GB", "38 GB more", "HUBEL_MAX_MODEL_BYTES"):
+    for word in ("256x256x3", "width 8", "91 GB", "74 GB more", "HUBEL_MAX_MODEL_BYTES"):
         assert word in fault["message"], fault
 
 

@@ -8,7 +8,9 @@ from small import body
 from test_damaged_data import npz, put
 from test_garbage import collected, found_by_check
 
-from shared import dataset_store, names, orphaned_data
+from shared import dataset_store, garbage, names, orphaned_data
+from shared.findings import Report
+from shared.npz import read_npz
 from shared.spec import ExperimentSpec
 
 pytestmark = pytest.mark.services
@@ -101,4 +103,39 @@ def test_while_a_name_cannot_be_read_no_data_set_is_collected(lab, http):
     store.write(names.dataset_pointer("other"), b"{")
     assert collected(store, lab.settings) == []
     assert not orphans(lab)
+    assert len(objects(store, digest)) == 5
+
+
+def test_a_put_between_two_findings_of_a_collection_keeps_its_arrays(lab, http):
+    """Whoever reads the findings may take their time over each."""
+    store, digest = lab.service.store, put(http).json()["digest"]
+    http.delete("/v1/datasets/mine")
+    settings = lab.settings.model_copy(update={"check_share": 1})
+    collection = garbage.collect(store, settings, Report(), garbage.Policy(-60), grace_seconds=-60)
+    next(collection)
+    assert put(http).json()["digest"] == digest
+    assert len(list(collection)) == 4
+    assert len(objects(store, digest)) == 5
+
+
+def test_a_put_that_a_collection_came_before_sends_again_what_it_removed(
+    lab, http, tmp_path, monkeypatch
+):
+    store, digest = lab.service.store, put(http).json()["digest"]
+    http.delete("/v1/datasets/mine")
+    write = type(store).write_json
+
+    def late(self, name, value):
+        if name == names.dataset_object(digest, dataset_store.MANIFEST):
+            assert len(collected(store, lab.settings)) == 5
+        write(self, name, value)
+
+    sent = tmp_path / "mine.npz"
+    sent.write_bytes(npz())
+    arrays = tmp_path / "arrays"
+    arrays.mkdir()
+    summary = read_npz(sent, arrays, 1 << 30)
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(type(store), "write_json", late)
+        dataset_store.keep(summary, arrays, store)
     assert len(objects(store, digest)) == 5

@@ -7,15 +7,18 @@ import pytest
 from serving import serving
 from small import results, submit
 
+from api import outcome
 from api.reconcile import Reconciler
 from api.service import Service
 from shared import names, schedule
+from shared.attempts import Attempts, Failure
 from shared.errors import Corrupt
 from shared.live import Live
 from shared.measurements import LaterMeasurements
 from shared.precious import Precious
 from shared.records import Records
 from shared.storage import Storage
+from shared.work import work_name
 from worker.preparation import prepare
 
 pytestmark = pytest.mark.services
@@ -238,3 +241,29 @@ def test_a_job_whose_plan_is_lost_twice_spoils_no_result_of_what_it_measures(pre
     lab.service.cancel(job.id)
     plan = lab.service.plan(id)
     assert lab.service.jobs.with_measured(id, plan, [job.id]) == plan
+
+
+def test_an_outcome_that_is_there_once_is_no_second_end(prepared):
+    id = submit(prepared, **TINY)
+    prepared.service.cancel(id)
+    prepared.service.store.remove(part(id, "outcome"))
+    restart(prepared)
+    assert not prepared.service.finish(id, outcome.ended("failed", []))
+    assert prepared.service.status(id)["state"] == "cancelled"
+
+
+def test_a_plan_is_read_once_for_what_comes_back_and_waits(prepared, monkeypatch):
+    service, id = prepared.service, submit(prepared, **TINY)
+    prepared.reconciler.look_at(id)
+    segment = service.plan(id).segments[0]
+    service.live.unmark_queued(work_name(segment))
+    prepared.reconciler.look_at(id)  # it is sent by the loop
+    attempts = Attempts.of_segment(service.store, id, segment)
+    for _ in range(4):
+        attempts.fail(attempts.begin("a worker"), Failure("infrastructure", "SIGKILL", "killed"))
+    service.live.unmark_queued(work_name(segment))
+    read, plan = [], Records.plan
+    monkeypatch.setattr(Records, "plan", lambda self, id: (read.append(id), plan(self, id))[1])
+    for _ in range(5):
+        prepared.reconciler.look_at(id)
+    assert read == [id]

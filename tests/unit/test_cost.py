@@ -99,14 +99,14 @@ def test_a_batch_takes_what_the_real_network_keeps_of_it_and_at_most_twice_that(
 
 
 @pytest.mark.parametrize("fields", EVERY, ids=str)
-def test_the_state_is_weights_gradients_and_moments(fields):
+def test_the_state_is_weights_gradients_and_moments_and_what_is_remembered(fields):
     model = build(named(**fields, width=0.1), (32, 32, 3), 7, seed=0)
     weights = sum(p.numel() for p in model.parameters() if p.dim() > 1)
-    for optimizer, copies in [("sgd", 3), ("adam", 4)]:
+    for optimizer, copies in [("sgd", 5), ("adam", 7)]:
         found = cost.memory(named(**fields, width=0.1), (32, 32, 3), 7, optimizer, 64)
         assert found.state == 4 * weights * copies
 
 
 def test_the_widest_mlp_on_the_largest_images_needs_tens_of_gigabytes():
     found = cost.memory(named("mlp", width=8), (256, 256, 3), 10, "sgd", 128)
-    assert 47e9 < found.state < 60e9
+    assert 78e9 < found.state < 100e9
