@@ -13,23 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import NoReturn
 
 from celery import Celery
 
 from shared import names
 from shared.attempts import Attempts, Failure, Kind
-from shared.errors import (
-    Cancelled,
-    DataDamaged,
-    DeviceUnavailable,
-    HubelError,
-    NotReady,
-    Stopped,
-    StoreUnavailable,
-    StoreUnsuitable,
-)
+from shared.errors import Cancelled, HubelError, NotReady, Stopped
 from shared.live import Live
 from shared.plan import Plan, Segment
 from shared.queue import PREPARE, REPAIR, TRAIN, Sender
@@ -42,13 +32,11 @@ from shared.store_failures import is_no_room
 from shared.work import preparation_work, repair_work, work_name
 from worker.heartbeat import Heartbeat
 from worker.last_words import LastWords, supervisor_name
+from worker.machine import UNFIT, Machine
 from worker.pulse import Pulse
 
 log = logging.getLogger(__name__)
 
-LONGEST_REST = 60.0
-"""Seconds until a worker whose store or disk has failed it looks again, at most."""
-ROOM_BYTES = 1 << 20
 DOWNLOADS = 6
 """A download may be silent for this many times as long as a step."""
 SPENT, HUNG = 70, 71
@@ -74,6 +62,7 @@ class Crew:
         self.records = Records(Storage(settings))
         self.store = self.records.store
         self.sender = Sender(app)
+        self.machine = Machine(settings, self.store, pulse)
         self.supervisor = supervisor_name(os.getppid())
         self.name = f"{self.supervisor}:{os.getpid()}"
         self.words = LastWords(settings)
@@ -129,7 +118,7 @@ class Crew:
             is_too_early = history.pause(self.settings) > 0  # a message that came twice
             if self._ended(experiment) or history.exhausted(self.settings) or is_too_early:
                 return False
-            self._find_device()
+            self.machine.device()
             return self._attempt(work, experiment, attempts, run, patience)
         finally:
             self.live.release(work, self.name)
@@ -156,7 +145,7 @@ class Crew:
             except (Cancelled, NotReady, Stopped) as reason:
                 log.warning("%s given back: %s", work, reason)
                 done = False
-            except (StoreUnavailable, StoreUnsuitable, DeviceUnavailable):
+            except UNFIT:
                 attempts.forget(attempt)
                 raise
             except Exception as error:
@@ -168,17 +157,12 @@ class Crew:
 
     def _write_down(self, attempts: Attempts, attempt: str, error: Exception) -> None:
         """A store that is away meanwhile is no reason to go on in a process that may be unsound."""
-        kind: Kind = "infrastructure" if self._is_not_the_works(error) else "error"
+        kind: Kind = "infrastructure" if self.machine.is_at_fault(error) else "error"
         failure = Failure(kind, type(error).__name__, _reason(error), self.words.tail())
         try:
             attempts.fail(attempt, failure)
         except HubelError as away:
             log.warning("how %s failed was not written down: %s", attempt, away.detail)
-
-    def _is_not_the_works(self, error: Exception) -> bool:
-        from worker import device
-
-        return is_no_room(error) or isinstance(error, DataDamaged) or device.is_at_fault(error)
 
     def _hung(self, attempts: Attempts, attempt: str, work: str, seconds: float) -> NoReturn:
         """In the thread that watches: the one that works does not come back."""
@@ -209,45 +193,18 @@ class Crew:
         """One task's failure is its own: the next one finds a sound process."""
         try:
             yield
-        except (StoreUnavailable, StoreUnsuitable, DeviceUnavailable) as error:
-            self._pause(error)
+        except UNFIT as error:
+            self.machine.rest(error)
         except HubelError as error:
             log.error("%s", error.detail)
         except Exception as error:
             if is_no_room(error):
-                self._pause(error)
+                self.machine.rest(error)
                 return
             # Memory, a CUDA context, a library: nobody knows what it left behind.
             log.exception("this process ends, another one takes its place")
             logging.shutdown()
             os._exit(SPENT)
-
-    def _pause(self, error: Exception | None) -> None:
-        """This machine or its way to the store is at fault: leave the queue to others until it is
-        not. Looks again after a while, longer each time."""
-        rest = 1.0
-        while error is not None and not self.pulse.is_stopping():
-            log.warning("this worker takes nothing for %.0f s: %s", rest, error)
-            self.pulse.rest(rest)
-            rest = min(LONGEST_REST, 2 * rest)
-            error = self._unfit()
-
-    def _unfit(self) -> Exception | None:
-        """What keeps it from work: no device, a store that refuses or is away, a full disk."""
-        try:
-            self._find_device()
-            self.store.exists(names.probe("fit"))
-            with NamedTemporaryFile(dir=self.settings.scratch_dir) as file:
-                file.write(bytes(ROOM_BYTES))
-                file.flush()
-        except (HubelError, OSError) as error:
-            return error
-        return None
-
-    def _find_device(self) -> str:
-        from worker import device
-
-        return device.choose(self.settings)
 
     def _ended(self, experiment: str | None) -> bool:
         if experiment is None:
@@ -268,7 +225,7 @@ class Crew:
         from worker.segment import execute
 
         check_version(plan.configs[segment.config])
-        place = self._find_device()
+        place = self.machine.device()
         work, report = tick.work, {"start": segment.start, "end": segment.end}
 
         def after_epoch(epoch: int, seconds: float) -> None:
