@@ -128,17 +128,16 @@ TOKEN = record(
     device_seconds=record(allowed=maybe(NUMBER), used=maybe(NUMBER)),
 )
 
+UNREADABLE = array(record(id=TEXT, detail=TEXT))
 ANSWERS: dict[str, dict[str, Schema]] = {
     "submit_experiment": {
         "200": record(plan=PLAN, certain=TRUTH, spec=SHOWN_SPEC),
         "202": _and(STATUS, spec=SHOWN_SPEC),
     },
-    "list_experiments": {
-        "200": _and(_page("experiments", STATUS), unreadable=array(record(id=ID, detail=TEXT)))
-    },
+    "list_experiments": {"200": _and(_page("experiments", STATUS), unreadable=UNREADABLE)},
     "experiment_status": {"200": _and(STATUS, retried_by=array(ID))},
     "retry_experiment": {"202": _and(STATUS, spec=SHOWN_SPEC)},
-    "list_tokens": {"200": _page("tokens", TOKEN)},
+    "list_tokens": {"200": _and(_page("tokens", TOKEN), unreadable=UNREADABLE)},
     "create_token": {"201": _and(TOKEN, token=TEXT)},
     "show_token": {"200": TOKEN},
     "experiment_spec": {"200": SHOWN_SPEC},

@@ -12,6 +12,7 @@ from api.client import NO_ANSWER, Json, Service, fail
 
 DAMAGED = 1
 """Exit status: something is damaged and not repaired (yet)."""
+COLLECTED = ("garbage", "orphan")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 BYTES = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
          "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
@@ -98,8 +99,8 @@ def _words(what: str, found: Json) -> Iterator[str]:
 
 def _summary(what: str, found: Json) -> str:
     if what == "collect":
-        gone = sum(found["kinds"].values())
-        size = sum(found["found_bytes"].values())
+        gone = sum(found["kinds"].get(kind, 0) for kind in COLLECTED)
+        size = sum(found["found_bytes"].get(kind, 0) for kind in COLLECTED)
         return f"{'would remove' if found['dry_run'] else 'removed'} {gone} objects, {size} bytes"
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(found["kinds"].items()))
     done = ", ".join(

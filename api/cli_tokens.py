@@ -53,6 +53,8 @@ def listing(service: Service, as_json: bool) -> None:
     while following is not None:
         answer = service.get("/v1/tokens", page_size=200, page_token=following or None)
         page = service.read(answer, "tokens", "next_page_token")
+        for lost in page.get("unreadable", []):
+            click.echo(f"{lost['id']}  cannot be read: {words.plain(lost['detail'])}", err=True)
         found += page["tokens"]
         following = page["next_page_token"]
     if as_json:

@@ -19,6 +19,7 @@ from api.dependencies import (
 from api.errors import responses
 from api.service import Service
 from shared import moments, names
+from shared.errors import Corrupt
 from shared.tokens import SCOPES, NewToken, Token
 
 router = APIRouter(prefix="/v1/tokens", tags=["tokens"], dependencies=[ADMIN])
@@ -28,13 +29,21 @@ router = APIRouter(prefix="/v1/tokens", tags=["tokens"], dependencies=[ADMIN])
 def listing(
     gate: GateIn, service: ServiceIn, page_size: PageSize, page_token: PageToken = None
 ) -> Json:
-    """Oldest first, those that no longer count too. No secrets: nobody has them."""
+    """Oldest first, those that no longer count too. No secrets: nobody has them. `unreadable` are
+    those that are damaged in the store: they let nobody in, and can be revoked."""
+    unreadable: list[Json] = []
 
-    def show(id: str) -> Json:
-        return _shown(gate.tokens.find(id), service)
+    def show(id: str) -> Json | None:
+        try:
+            return _shown(gate.tokens.find(id), service)
+        except Corrupt as error:
+            unreadable.append({"id": id, "detail": error.detail})
+            return None
 
     ids = (names.token_of(name) for name in service.store.names(names.TOKENS))
-    return pages.listed("tokens", router.prefix, ids, page_size, page_token, show)
+    page = pages.listed("tokens", router.prefix, ids, page_size, page_token, show)
+    found = [token for token in page["tokens"] if token is not None]
+    return page | {"tokens": found, "unreadable": unreadable}
 
 
 @router.post(

@@ -2,17 +2,25 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
 
-from api.dependencies import ADMIN, ServiceIn
+from api.dependencies import ADMIN, RawBody, ServiceIn
 from api.errors import responses
 from api.store_stream import StoreStream
 from shared import check, garbage
+from shared.errors import BadRequest
 from shared.findings import Report
 from shared.repairs import Repairs
 
-router = APIRouter(prefix="/v1/store", tags=["store"], dependencies=[ADMIN])
+
+def _no_body(raw: RawBody) -> None:
+    """Options there would be passed over: a collection would remove what was to be shown."""
+    if raw:
+        raise BadRequest("This takes no body: give its options in the query, as in ?dry_run=true")
+
+
+router = APIRouter(prefix="/v1/store", tags=["store"], dependencies=[ADMIN, Depends(_no_body)])
 
 MEDIA_TYPE = "application/jsonl"
 DAY = 86_400
@@ -30,7 +38,7 @@ _LINES: dict[int | str, dict[str, Any]] = {
     "/check",
     operation_id="check_store",
     response_class=StreamingResponse,
-    responses={**responses(409), **_LINES},
+    responses={**responses(400, 408, 409, 413), **_LINES},
 )
 def check_store(
     service: ServiceIn,
@@ -53,7 +61,7 @@ def check_store(
     "/collect",
     operation_id="collect_garbage",
     response_class=StreamingResponse,
-    responses={**responses(409), **_LINES},
+    responses={**responses(400, 408, 409, 413), **_LINES},
 )
 def collect_garbage(
     service: ServiceIn,

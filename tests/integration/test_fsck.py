@@ -86,6 +86,23 @@ def test_a_collection_removes_what_nothing_names_once_it_is_old_enough(url, stor
     assert "removed 1 objects, 8 bytes" in done.stdout
 
 
+def test_a_collection_tells_only_of_what_it_removed(url, storage):
+    """Of what is damaged too it says so, line by line."""
+    id = names.new_experiment_id()
+    for name in (names.experiment_object(id, "spec.json"), names.index_entry(id)):
+        storage.write(name, b"{")
+    done = fsck(url, "--quick", "--collect", "--older-than", "30d")
+    assert "damaged" in done.stdout
+    assert "removed 0 objects, 0 bytes" in done.stdout
+
+
+def test_options_in_a_body_are_refused_and_not_passed_over(url, storage):
+    for path in ("collect", "check"):
+        answer = httpx.post(f"{url}/v1/store/{path}", json={"dry_run": True}, timeout=60)
+        assert answer.status_code == 400
+        assert "?dry_run=true" in answer.json()["detail"]
+
+
 def test_a_collection_that_must_not_go_on_ends_with_the_reason(url, storage):
     storage.write(names.manifest("", "a" * 64), b"{")
     done = fsck(url, "--collect", "--older-than", "0s")

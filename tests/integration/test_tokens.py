@@ -19,6 +19,7 @@ from small import body
 
 from api import auth, cli, events
 from api.main import refusal
+from shared import names
 from shared.settings import Settings
 from shared.storage import Storage
 from shared.tokens import FORM, NewToken, Tokens
@@ -240,6 +241,19 @@ def test_damage_neither_ends_a_token_nor_brings_back_a_revoked_one(
             storage.write(name, storage.read(name).replace(b"20", b"21"))
         assert tokens.find(made.id).state == state
     assert state == "revoked"
+
+
+def test_a_token_that_is_damaged_twice_hides_no_other_and_can_be_revoked(
+    ask: Ask, storage: Storage
+) -> None:
+    lost, other = make(ask, "read"), make(ask, "read")
+    for name in (names.token(lost["id"]), names.copy(names.token(lost["id"]))):
+        storage.write(name, storage.read(name).replace(b"20", b"21"))
+    listed = ask(ADMIN, "GET", "/v1/tokens").json()
+    assert other["id"] in [token["id"] for token in listed["tokens"]]
+    assert [token["id"] for token in listed["unreadable"]] == [lost["id"]]
+    assert ask(ADMIN, "DELETE", f"/v1/tokens/{lost['id']}").status_code == 204
+    assert storage.exists(names.revocation(lost["id"]))
 
 
 def test_a_token_expires(ask: Ask) -> None:
