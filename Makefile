@@ -11,18 +11,18 @@ MINUTES ?= 30
 SCALE ?= mini
 OUT ?= figures-output
 
-.PHONY: env demo figures up test check format faults fuzz audit bench-fisher bench-fisher-late bench-load
+.PHONY: venv demo figures up test check format faults fuzz audit bench-fisher bench-fisher-late bench-load
 
-env: $(STAMP)
+venv: $(STAMP)  ## installs into .venv
 
-demo: env  ## a small experiment from start to figure, in some minutes
+demo: venv  ## a small experiment from start to figure, in some minutes
 	$(BIN)/python -m deploy.demo
 
 # SCALE=mini|half|paper, ONLY='fig1a fig1c' (all without it), OUT=DIR, ARGS='--workers 4 ...'
-figures: env  ## every figure of the paper: at the small scale two hours on two shared cores
+figures: venv  ## every figure of the paper: at the small scale two hours on two shared cores
 	$(BIN)/python -m deploy.figures --scale '$(SCALE)' --only '$(ONLY)' --out '$(OUT)' $(ARGS)
 
-up: env  ## local mode, until Ctrl-C: http://127.0.0.1:8000
+up: venv  ## local mode, until Ctrl-C: http://127.0.0.1:8000
 	$(BIN)/python -m deploy.local up
 
 # Two at a time: most of them wait for servers and workers, most of the time. In the order of their
@@ -31,21 +31,21 @@ test: check  ## everything that CI runs
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 25
 
 # CASES=10000, SEED=1 (another one each time without it): it goes round all kinds, 15 to 20 minutes
-fuzz: env  ## schemathesis against the real service, every kind of token
+fuzz: venv  ## schemathesis against the real service, every kind of token
 	HUBEL_FUZZ_CASES=$(or $(CASES),10000) $(if $(SEED),HUBEL_FUZZ_SEED=$(SEED)) \
 	  $(BIN)/python -m pytest tests/integration/test_fuzz.py -s
 
 # MINUTES=30, ARGS='--seed 7', ARGS='--seed 7 --only "Redis away"'
-faults: env  ## every fault that is thought of, drawn and counted: nothing lost, nothing wrong
+faults: venv  ## every fault that is thought of, drawn and counted: nothing lost, nothing wrong
 	$(BIN)/python -m tests.faults.run --minutes '$(MINUTES)' $(ARGS)
 
-check: env
+check: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: env
+format: venv
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
