@@ -10,20 +10,22 @@ ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 FROM ${PYTHON_IMAGE} AS dependencies
 ARG DEVICE=cpu
 ARG TORCH_INDEX_URL=""
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_COMPILE=1 PIP_ROOT_USER_ACTION=ignore
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_COMPILE=1 \
+    PIP_ROOT_USER_ACTION=ignore PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app
 RUN python3 -m venv --without-pip /opt/hubel
 COPY constraints.txt ./
-# By itself first: the largest layer, which the next one then takes as given.
+# By itself first: the largest layer, which the next one then takes as given. One of its files is
+# for Python 3.12 alone.
 RUN python3 -m pip --python /opt/hubel/bin/python install --constraint constraints.txt \
     ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} torch \
     && /opt/hubel/bin/python -c "import torch; assert '${DEVICE}' != 'cuda' or torch.version.cuda, 'this torch has no CUDA'" \
-    && /opt/hubel/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/hubel/lib
+    && /opt/hubel/bin/python -m compileall -q -x /py312_ --invalidation-mode unchecked-hash /opt/hubel/lib
 
 FROM dependencies AS rest
 COPY pyproject.toml README.md LICENSE ./
 RUN python3 -m pip --python /opt/hubel/bin/python install --constraint constraints.txt '.[worker]' \
-    && /opt/hubel/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/hubel/lib
+    && /opt/hubel/bin/python -m compileall -q -x /py312_ --invalidation-mode unchecked-hash /opt/hubel/lib
 
 FROM rest AS code
 COPY shared shared
