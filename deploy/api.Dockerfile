@@ -18,7 +18,7 @@ FROM dependencies AS code
 COPY shared shared
 COPY api api
 COPY deploy/smoke.py deploy/smoke.py
-RUN rm pyproject.toml constraints.txt README.md LICENSE \
+RUN rm -r pyproject.toml constraints.txt README.md LICENSE build hubel.egg-info \
     && /opt/hubel/bin/python -m compileall -q --invalidation-mode unchecked-hash .
 
 FROM ${PYTHON_IMAGE}

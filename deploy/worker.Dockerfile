@@ -30,7 +30,7 @@ RUN python3 -m pip --python /opt/hubel/bin/python install --constraint constrain
 FROM rest AS code
 COPY shared shared
 COPY worker worker
-RUN rm pyproject.toml constraints.txt README.md LICENSE \
+RUN rm -r pyproject.toml constraints.txt README.md LICENSE build hubel.egg-info \
     && /opt/hubel/bin/python -m compileall -q --invalidation-mode unchecked-hash .
 
 FROM ${PYTHON_IMAGE}

@@ -18,6 +18,7 @@ from typing import Any
 from celery import signals
 from celery.worker import state
 
+from shared import logs
 from shared.attempts import Attempts, Failure
 from shared.errors import HubelError
 from shared.live import WORK, Live
@@ -73,12 +74,13 @@ class Overseer:
     def _note_deaths(self) -> None:
         while True:
             task, args, said = self._deaths.get()
-            try:
-                self._note(task, args, said)
-            except HubelError as error:
-                log.warning("how a child died was not written down: %s", error.detail)
-            except Exception:
-                log.exception("how a child died was not written down")
+            with logs.about(experiment=args[0] if args else None, worker=self.name):
+                try:
+                    self._note(task, args, said)
+                except HubelError as error:
+                    log.warning("how a child died was not written down: %s", error.detail)
+                except Exception:
+                    log.exception("how a child died was not written down")
             if self._deaths.empty():
                 last_words.forget_the_dead(os.getpid(), self.settings)
 
@@ -97,7 +99,8 @@ class Overseer:
         meters.DEATHS[_reason(failure)].inc()
         attempts.fail(attempt, failure)
         self._live.release(work, worker)
-        log.error("child %d died at %s: %s: %s", pid, work, failure.error, failure.message)
+        with logs.about(segment=work):
+            log.error("child %d died at %s: %s: %s", pid, work, failure.error, failure.message)
 
     def _failure(self, pid: int, said: str, words: str) -> Failure:
         if pid in self._ended_hung:

@@ -1,0 +1,222 @@
+"""What the manifests promise, read from what kustomize makes of them."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from api import meters
+from shared.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "deploy/kubernetes"
+KUBECTL = Path(sys.executable).parent / "kubectl"
+SECRETS = {
+    "HUBEL_REDIS_URL", "HUBEL_S3_ACCESS_KEY", "HUBEL_S3_SECRET_KEY", "HUBEL_ADMIN_TOKEN",
+    "HUBEL_READ_TOKEN",
+}  # fmt: skip
+Manifest = dict[str, Any]
+
+pytestmark = pytest.mark.skipif(
+    not KUBECTL.exists() and not os.environ.get("CI"), reason="no kubectl for this platform"
+)
+
+
+def built(folder: Path) -> list[Manifest]:
+    done = subprocess.run(
+        [KUBECTL, "kustomize", folder], capture_output=True, text=True, check=True, timeout=60
+    )
+    return list(yaml.safe_load_all(done.stdout))
+
+
+@pytest.fixture(scope="module", params=["cpu", "gpu"])
+def manifests(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+    """An overlay with every component."""
+    place = tmp_path_factory.mktemp("all") / "kubernetes"
+    place.symlink_to(FOLDER)
+    every = tmp_path_factory.mktemp("every")
+    subprocess.run(["cp", "-r", FOLDER, every], check=True)
+    overlay = every / "kubernetes/overlays" / request.param / "kustomization.yaml"
+    overlay.write_text(re.sub(r"^  # - ", "  - ", overlay.read_text(), flags=re.MULTILINE))
+    return request.param, built(overlay.parent)
+
+
+def of(found: list[Manifest], kind: str) -> dict[str, Manifest]:
+    return {one["metadata"]["name"]: one for one in found if one["kind"] == kind}
+
+
+def pods(found: list[Manifest]) -> dict[str, Manifest]:
+    """Templates, by the name of what makes them."""
+    makers = of(found, "Deployment") | of(found, "Job")
+    return {name: one["spec"]["template"] for name, one in makers.items()}
+
+
+def covers(selector: Manifest, pod: Manifest) -> bool:
+    return selector["matchLabels"].items() <= pod["metadata"]["labels"].items()
+
+
+def test_no_pod_runs_as_root_or_may_become_it_or_has_rights(manifests) -> None:
+    _, found = manifests
+    assert pods(found).keys() == {"hubel-api", "hubel-worker", "hubel-smoke"}
+    for name, pod in pods(found).items():
+        spec = pod["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] is True, name
+        assert spec["securityContext"]["runAsUser"] == 10001, name
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert spec["automountServiceAccountToken"] is False, name
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, name
+            assert {"memory", "ephemeral-storage"} <= container["resources"]["limits"].keys(), name
+            assert {"cpu", "memory"} <= container["resources"]["requests"].keys(), name
+
+
+def test_every_folder_that_is_written_to_is_bounded(manifests) -> None:
+    for name, pod in pods(manifests[1]).items():
+        for volume in pod["spec"].get("volumes", []):
+            assert volume["emptyDir"]["sizeLimit"], (name, volume)
+
+
+def test_a_worker_is_given_longer_to_stop_than_it_takes(manifests) -> None:
+    _, found = manifests
+    worker = pods(found)["hubel-worker"]["spec"]
+    stop = float(config(found)["HUBEL_STOP_SECONDS"])
+    assert worker["terminationGracePeriodSeconds"] >= 6 * stop
+    assert of(found, "Deployment")["hubel-worker"]["spec"]["strategy"]["rollingUpdate"] == {
+        "maxSurge": 0, "maxUnavailable": 1,
+    }  # fmt: skip
+
+
+def test_the_api_is_probed_and_one_of_it_always_there(manifests) -> None:
+    _, found = manifests
+    (container,) = pods(found)["hubel-api"]["spec"]["containers"]
+    paths = {p: container[p]["httpGet"]["path"] for p in container if p.endswith("Probe")}
+    assert paths == {
+        "startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz",
+    }  # fmt: skip
+    budget = of(found, "PodDisruptionBudget")["hubel-api"]["spec"]
+    assert budget["minAvailable"] == 1
+    assert covers(budget["selector"], pods(found)["hubel-api"])
+    assert of(found, "Deployment")["hubel-api"]["spec"]["replicas"] == 2
+
+
+def test_selectors_find_the_pods_that_they_mean(manifests) -> None:
+    _, found = manifests
+    for name, one in of(found, "Deployment").items():
+        assert covers(one["spec"]["selector"], pods(found)[name])
+    service = of(found, "Service")["hubel-api"]["spec"]
+    assert covers({"matchLabels": service["selector"]}, pods(found)["hubel-api"])
+    ports = {p["name"]: p["containerPort"] for p in container(found, "hubel-api")["ports"]}
+    assert ports[service["ports"][0]["targetPort"]] == service["ports"][0]["port"] == 8000
+
+
+def container(found: list[Manifest], name: str) -> Manifest:
+    (one,) = pods(found)[name]["spec"]["containers"]
+    return dict(one)
+
+
+def test_nothing_reaches_a_pod_or_is_reached_by_it_but_what_is_named(manifests) -> None:
+    _, found = manifests
+    policies = of(found, "NetworkPolicy")
+    closed = policies["hubel-nothing"]["spec"]
+    assert closed["policyTypes"] == ["Ingress", "Egress"]
+    assert not {"ingress", "egress"} & closed.keys()
+    for name, pod in pods(found).items():
+        assert covers(closed["podSelector"], pod), name
+    opened = {
+        name: {p["port"] for rule in one["spec"].get("ingress", []) for p in rule["ports"]}
+        for name, one in policies.items()
+    }
+    assert opened == {
+        "hubel-nothing": set(), "hubel-out": set(), "hubel-smoke": set(),
+        "hubel-to-api": {8000}, "hubel-to-workers": {9464},
+    }  # fmt: skip
+    for name, one in policies.items():
+        assert any(covers(one["spec"]["podSelector"], pod) for pod in pods(found).values()), name
+        for rule in one["spec"].get("ingress", []):
+            assert rule["from"], name
+
+
+def config(found: list[Manifest]) -> dict[str, str]:
+    (one,) = of(found, "ConfigMap").values()
+    return dict(one["data"])
+
+
+def test_every_variable_is_a_setting_and_no_secret_is_committed(manifests) -> None:
+    _, found = manifests
+    given = set(config(found))
+    for name in ("hubel-api", "hubel-worker"):
+        given |= {one["name"] for one in container(found, name).get("env", [])}
+    for variable in given | SECRETS:
+        assert variable.removeprefix("HUBEL_").lower() in Settings.model_fields, variable
+    assert not of(found, "Secret")
+    assert not SECRETS & set(config(found))
+
+
+def test_a_worker_is_given_what_it_needs_and_nothing_that_opens_the_api(manifests) -> None:
+    _, found = manifests
+    worker = container(found, "hubel-worker")
+    asked = {one["valueFrom"]["secretKeyRef"]["key"] for one in worker["env"] if "valueFrom" in one}
+    assert asked == {"HUBEL_REDIS_URL", "HUBEL_S3_ACCESS_KEY", "HUBEL_S3_SECRET_KEY"}
+    assert [one for one in worker["envFrom"] if "secretRef" in one] == []
+
+
+def test_each_overlay_has_its_device(manifests) -> None:
+    overlay, found = manifests
+    worker = container(found, "hubel-worker")
+    device = next(one["value"] for one in worker["env"] if one["name"] == "HUBEL_DEVICE")
+    limits = worker["resources"]["limits"]
+    if overlay == "gpu":
+        assert device == "cuda"
+        assert limits["nvidia.com/gpu"] == "1"
+        assert "hubel-worker-cuda:" in worker["image"]
+    else:
+        assert device == "cpu"
+        assert limits["cpu"] == config(found)["HUBEL_THREADS"]
+        assert "nvidia.com/gpu" not in limits
+
+
+def test_workers_are_scaled_by_work_that_waits_or_is_under_way(manifests) -> None:
+    """Keda's own schema is not to be had here: these are the fields of its documentation."""
+    _, found = manifests
+    scaled = of(found, "ScaledObject")["hubel-worker"]["spec"]
+    assert scaled["scaleTargetRef"]["name"] in of(found, "Deployment")
+    assert "replicas" not in of(found, "Deployment")["hubel-worker"]["spec"]
+    assert scaled["minReplicaCount"] == 0
+    (trigger,) = scaled["triggers"]
+    assert trigger["type"] == "prometheus"
+    assert set(trigger["metadata"]) == {
+        "serverAddress", "query", "threshold", "ignoreNullValues",
+    }  # fmt: skip
+    query = trigger["metadata"]["query"]
+    (family,) = meters.SEGMENTS.collect()
+    assert query == f'sum(max by (state) ({family.name}{{state=~"queued|running"}}))'
+    assert all(isinstance(value, str) for value in trigger["metadata"].values())
+
+
+def test_prometheus_is_told_where_and_with_which_token(manifests) -> None:
+    _, found = manifests
+    (api,) = of(found, "ServiceMonitor")["hubel-api"]["spec"]["endpoints"]
+    assert api["authorization"]["credentials"] == {
+        "name": "hubel-secrets", "key": "HUBEL_READ_TOKEN",
+    }  # fmt: skip
+    (worker,) = of(found, "PodMonitor")["hubel-worker"]["spec"]["podMetricsEndpoints"]
+    ports = {p["name"]: p["containerPort"] for p in container(found, "hubel-worker")["ports"]}
+    assert ports[worker["port"]] == 9464
+
+
+def test_the_images_are_those_that_compose_builds(manifests) -> None:
+    _, found = manifests
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    ours = {str(one["image"]).split(":")[0] for one in services.values()}
+    for name in pods(found):
+        image = container(found, name)["image"].rsplit("/", 1)[-1].split(":")[0]
+        assert image in ours, name
