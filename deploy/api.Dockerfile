@@ -5,11 +5,11 @@ ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS dependencies
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_COMPILE=1 \
-    PIP_ROOT_USER_ACTION=ignore PYTHONDONTWRITEBYTECODE=1
+    PIP_ROOT_USER_ACTION=ignore PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0
 WORKDIR /app
 # What is locked, without our code: this layer is built again only when a version changes.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
-# Compiled by content and not by time: the same files give the same bytes.
+# Compiled by content and not by time, sets in one order: the same files give the same bytes.
 RUN python3 -m venv --without-pip /opt/hubel \
     && python3 -m pip --python /opt/hubel/bin/python install --constraint constraints.txt '.[api]' \
     && /opt/hubel/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/hubel/lib

@@ -2,8 +2,8 @@
 
     python3 deploy/smoke.py [--url http://127.0.0.1:8000] [--wait 300]
 
-The token comes from HUBEL_TOKEN, or else HUBEL_ADMIN_TOKEN is read from the .env beside the
-compose file. It submits a sweep of 9 small runs, twice: the second has to train nothing. Exit
+The token comes from HUBEL_TOKEN or HUBEL_ADMIN_TOKEN, of the environment or else of the .env beside
+the compose file. It submits a sweep of 9 small runs, twice: the second has to train nothing. Exit
 status 1 where something is not as it should be.
 """
 
@@ -218,13 +218,14 @@ def run(service: Service, seconds: float) -> str:
 
 
 def token_here() -> str | None:
-    if token := os.environ.get("HUBEL_TOKEN"):
+    if token := os.environ.get("HUBEL_TOKEN") or os.environ.get("HUBEL_ADMIN_TOKEN"):
         return token
     env = Path(__file__).parent.parent / ".env"
     if not env.exists():
         return None
     lines = [line.partition("=") for line in env.read_text().splitlines()]
-    return next((value for name, _, value in lines if name == "HUBEL_ADMIN_TOKEN"), None)
+    named = {name: value for name, _, value in lines}
+    return named.get("HUBEL_TOKEN") or named.get("HUBEL_ADMIN_TOKEN")
 
 
 def main() -> None:
