@@ -1,6 +1,7 @@
-"""Everything that dashboards, rules and the scaling of workers ask is answered: by a real Prometheus
-that watches the real API and a real worker, and by the API itself."""
+"""What dashboards, rules and the scaling of workers ask is answered: by a real Prometheus that
+watches the real API and a real worker, and by the API itself."""
 
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ POISONED = str(Path(__file__).parent / "poisoned_worker.py")
 SCRAPE_SECONDS = 1
 ENDED = ("succeeded", "failed", "cancelled")
 
+SCALED_ON = 'max(hubel_segments{state="queued"}) + max(hubel_segments{state="running"})'
+"""Where there are no manifests that say it otherwise."""
 EMPTY = {
     'status=~"5.."': "no answer was an error of the server",
     'ALERTS{alertname=~"Hubel.*", alertstate="firing", severity!="info"}': "none fires so soon",
@@ -113,8 +116,6 @@ def watched(servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch
 
 def start_worker(settings: Settings, folder: Path) -> tuple[Child, str]:
     """Seed 101 raises an error in it."""
-    import sys
-
     (port,) = servers.free_ports(1)
     place = {"HUBEL_METRICS_PORT": str(port), "HUBEL_METRICS_HOST": "127.0.0.1"}
     poison = {"POISON_MEMORY": str(folder / "memory")}
@@ -208,7 +209,8 @@ def test_both_targets_are_up_and_every_rule_is_evaluated(watched):
     }
     groups = watched.prometheus.get("/api/v1/rules").json()["data"]["groups"]
     health = {rule["name"]: rule["health"] for group in groups for rule in group["rules"]}
-    assert len(health) == len(rules()) and set(health.values()) == {"ok"}
+    assert len(health) == len(rules())
+    assert set(health.values()) == {"ok"}
 
 
 def test_every_query_of_the_service_dashboard_has_a_result(watched):
@@ -254,7 +256,7 @@ def scaling_queries() -> list[str]:
 
 
 def test_the_number_that_workers_are_scaled_on_is_one_number(watched):
-    for query in scaling_queries() or ["state:hubel_segments:max"]:
+    for query in scaling_queries() or [SCALED_ON]:
         assert len(watched.query(query)) == 1, query
 
 

@@ -1,4 +1,4 @@
-"""The dashboards' shape. Whether their queries are answered: tests/integration/test_monitoring.py."""
+"""The dashboards' shape; whether their queries are answered is in test_monitoring.py."""
 
 import json
 
@@ -68,7 +68,8 @@ def test_every_data_source_is_one_that_is_provisioned(board):
 def test_every_variable_is_defined_and_used(board):
     variables = {variable["name"]: variable for variable in board["templating"]["list"]}
     for variable in variables.values():
-        assert variable["label"] and variable["description"]
+        assert variable["label"]
+        assert variable["description"]
     assert used_variables(json.dumps(board)) == set(variables)
 
 
@@ -127,7 +128,8 @@ def test_the_token_is_read_from_a_file_and_sent_to_the_api_alone():
     assert api["jsonData"]["allowedHosts"] == [api["url"]]
     for _, target in targets(boards()["science"]):
         assert target["url"].startswith("/v1/"), "relative to the data source's own"
-        assert target["parser"] == "backend" and target["url_options"]["method"] == "GET"
+        assert target["parser"] == "backend"
+        assert target["url_options"]["method"] == "GET"
 
 
 def test_grafana_knows_how_often_prometheus_asks():
