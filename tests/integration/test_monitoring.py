@@ -48,10 +48,8 @@ EMPTY = {
     'ALERTS{alertname=~"Hubel.*", alertstate="firing", severity!="info"}': "none fires so soon",
 }
 """Parts of the queries that may have no result here, each with the reason."""
-UNSEEN = {
-    "hubel_experiments_accepted_created": "when a counter began, which Prometheus does not need",
-}
-"""Metrics that are on no dashboard and in no rule, each with the reason."""
+UNSEEN = {"_created": "when a counter began, which the client library may add"}
+"""Ends of names of metrics that are on no dashboard and in no rule, each with the reason."""
 
 
 @dataclass
@@ -170,13 +168,12 @@ def run_experiments(client: httpx.Client, admin: dict[str, str]) -> list[str]:
     """One that succeeds, and one of which the only run fails."""
     poisoned = body(sweep={}, fisher=None, deficit=None, seeds=[101],
                     training={"epochs": 2, "batch_size": 64})  # fmt: skip
-    twins = {"annealed": {}, "restarted": {"training.learning_rate_restart": "at_removal"}}
     ids = []
-    for spec, wanted in ((body(variants=twins), "succeeded"), (poisoned, "failed")):
+    for spec in (body(seeds=[0, 1]), poisoned):
         answer = client.post("/v1/experiments", json=spec, headers=admin)
         assert answer.status_code == 202, answer.text
         ids.append(answer.json()["id"])
-        assert ended(client, ids[-1]) == wanted
+    assert [ended(client, id) for id in ids] == ["succeeded", "failed"]
     return ids
 
 
@@ -280,7 +277,8 @@ def test_every_metric_is_looked_at_and_every_metric_looked_at_is_there(watched):
     used = {base_name(name, defined) for text in asked for name in METRIC.findall(text)}
     recorded = {rule["record"].split(":")[1] for rule in rules() if "record" in rule}
     assert used - defined - recorded == set(), "nobody serves these"
-    assert defined - used - set(UNSEEN) == set(), "nobody looks at these"
+    unseen = {name for name in defined - used if not name.endswith(tuple(UNSEEN))}
+    assert unseen == set(), "nobody looks at these"
 
 
 # --- Infinity ---
