@@ -51,3 +51,11 @@ def numerics_class(device: str) -> str:
 def describe(device: str) -> dict[str, Any]:
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or "cpu"
     return {"kind": device, "name": name, "torch": torch.__version__}
+
+
+def uuid(device: str) -> str | None:
+    """By which the driver's tools know it, whatever is visible to this process."""
+    if device != "cuda":
+        return None
+    found = str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
+    return found if found.startswith(("GPU-", "MIG-")) else f"GPU-{found}"

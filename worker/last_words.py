@@ -3,6 +3,7 @@ parent reads there how the child died."""
 
 import contextlib
 import faulthandler
+import glob
 import logging
 import os
 import socket
@@ -20,7 +21,7 @@ class LastWords:
     """Holds for one process; `with` for each piece of work. A full disk silences it, no more."""
 
     def __init__(self, settings: Settings) -> None:
-        self.path = settings.scratch / f"{_PREFIX}{os.getppid()}-{os.getpid()}.log"
+        self.path = settings.scratch / f"{_stem(os.getppid())}{os.getpid()}.log"
         self._file: IO[str] | None = None
         self._handler: logging.Handler | None = None
 
@@ -59,6 +60,11 @@ def supervisor_name(parent: int) -> str:
     return f"{socket.gethostname()}:{parent}"
 
 
+def _stem(parent: int) -> str:
+    """With the machine's name: containers may share the disk, and number their processes alike."""
+    return f"{_PREFIX}{supervisor_name(parent).replace(':', '-')}-"
+
+
 def read(path: Path) -> str:
     """The end of it; nothing where it is gone."""
     try:
@@ -71,7 +77,7 @@ def read(path: Path) -> str:
 
 def of_children(parent: int, settings: Settings) -> dict[int, Path]:
     """By process: the files of the children of `parent` that are at work, or died at it."""
-    found = settings.scratch.glob(f"{_PREFIX}{parent}-*.log")
+    found = settings.scratch.glob(f"{glob.escape(_stem(parent))}*.log")
     return {int(path.stem.rsplit("-", 1)[-1]): path for path in found}
 
 

@@ -26,7 +26,7 @@ from shared.records import Records
 from shared.settings import Settings
 from shared.storage import Storage
 from shared.work import preparation_work, repair_work, work_name
-from worker import last_words
+from worker import last_words, meters
 from worker.last_words import supervisor_name
 from worker.pulse import Pulse
 
@@ -94,6 +94,7 @@ class Overseer:
         pid = int(worker.rsplit(":", 1)[-1])
         words = last_words.of_children(os.getpid(), self.settings).get(pid)
         failure = self._failure(pid, said, last_words.read(words) if words else "")
+        meters.DEATHS[_reason(failure)].inc()
         attempts.fail(attempt, failure)
         self._live.release(work, worker)
         log.error("child %d died at %s: %s: %s", pid, work, failure.error, failure.message)
@@ -123,6 +124,8 @@ class Overseer:
             try:
                 self._look_at_children()
                 self._listen()
+                if not state.active_requests:
+                    meters.IDLE.inc(LOOK_SECONDS)
             except Exception:
                 log.exception("the overseer looks again")
 
@@ -162,6 +165,10 @@ class Overseer:
         if self._deaf >= DEAF_SECONDS:
             log.error("idle, and given nothing of what is queued: this worker ends")
             os._exit(DEAF)
+
+
+def _reason(failure: Failure) -> str:
+    return failure.kind if failure.kind in meters.DEATHS else "died"
 
 
 def _tried(store: Storage, task: str, args: list[Any]) -> tuple[str, Attempts]:
