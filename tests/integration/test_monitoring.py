@@ -4,6 +4,7 @@ watches the real API and a real worker, and by the API itself."""
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
@@ -61,9 +62,9 @@ class Watched:
     api: httpx.Client
     worker: httpx.Client
     prometheus: httpx.Client
-    succeeded: str
-    failed: str
-    since: float
+    succeeded: str = ""
+    failed: str = ""
+    since: float = 0.0
 
     def query(self, expression: str, instant: bool = True) -> list[dict]:
         """The series, without those that have no number at all."""
@@ -94,24 +95,28 @@ def watched(servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch
     settings = servers.settings.model_copy(update=changes | quick)
     tokens = {"HUBEL_REQUIRE_TOKENS": "true", "HUBEL_READ_TOKEN": token}
     admin = token_hex(20)
-    with api_process(settings, **tokens, HUBEL_ADMIN_TOKEN=admin) as api:
+    with ExitStack() as stack:
+        api = stack.enter_context(api_process(settings, **tokens, HUBEL_ADMIN_TOKEN=admin))
         worker, address = start_worker(settings, folder)
+        stack.callback(worker.kill)
         watcher, url = start_prometheus(folder, api.url.removeprefix("http://"), address, token)
-        try:
-            reader = {"Authorization": f"Bearer {token}"}
-            with (
-                httpx.Client(base_url=api.url, headers=reader, timeout=60, trust_env=False) as read,
-                httpx.Client(base_url=f"http://{address}", trust_env=False) as of_worker,
-                httpx.Client(base_url=url, timeout=60, trust_env=False) as prometheus,
-            ):
-                since = time.time()
-                ids = run_experiments(read, {"Authorization": f"Bearer {admin}"})
-                seen = Watched(read, of_worker, prometheus, *ids, since)
-                await_scrape(seen)
-                yield seen
-        finally:
-            watcher.kill()
-            worker.kill()
+        stack.callback(watcher.kill)
+        reader = {"Authorization": f"Bearer {token}"}
+        clients = [
+            stack.enter_context(
+                httpx.Client(base_url=base, headers=head, timeout=60, trust_env=False)
+            )
+            for base, head in ((api.url, reader), (f"http://{address}", {}), (url, {}))
+        ]
+        seen = Watched(*clients, since=time.time())
+        # What is counted before Prometheus first looks is no increase.
+        await_answer(seen, "count(up == 1) == 2")
+        admin_too = {"Authorization": f"Bearer {admin}"}
+        seen.succeeded, seen.failed = run_experiments(seen.api, admin_too)
+        for state in ENDED[:2]:
+            await_answer(seen, f'hubel_experiments_ended_total{{state="{state}"}} >= 1')
+        await_answer(seen, 'ALERTS{alertname="HubelExperimentsFail"}')
+        yield seen
 
 
 def start_worker(settings: Settings, folder: Path) -> tuple[Child, str]:
@@ -187,14 +192,11 @@ def ended(client: httpx.Client, id: str) -> str:
     return str(status["state"])
 
 
-def await_scrape(seen: Watched) -> None:
-    """Until Prometheus has counted both ends, and a rule has been evaluated with them."""
+def await_answer(seen: Watched, expression: str) -> None:
     deadline = time.monotonic() + 60
-    wanted = 'hubel_experiments_ended_total{state="failed"} >= 1'
-    while not (seen.query(wanted) and seen.query("state:hubel_segments:max")):
+    while not seen.query(expression):
         assert time.monotonic() < deadline, seen.prometheus.get("/api/v1/targets").text
         time.sleep(0.2)
-    time.sleep(2 * SCRAPE_SECONDS)
 
 
 # --- Prometheus ---
@@ -231,6 +233,14 @@ def test_everything_that_a_rule_looks_at_is_there(watched):
         if "record" in rule and not watched.query(rule["record"]):
             silent.append((rule["record"], "has no series"))
     assert not silent
+
+
+def test_a_latency_that_an_alert_names_is_the_bound_of_a_bucket(watched):
+    """Between two bounds a quantile is a guess."""
+    for name, what in (("Status", "http"), ("Store", "store"), ("Redis", "redis")):
+        bound = alerts()[f"Hubel{name}Slow"]["expr"].rsplit("> ", 1)[1].strip()
+        buckets = f'hubel_{what}_request_duration_seconds_bucket{{le="{bound}"}}'
+        assert watched.query(buckets), buckets
 
 
 def test_an_alert_about_what_happened_here_is_pending_or_fires_with_its_words(watched):
