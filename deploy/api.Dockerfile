@@ -12,14 +12,14 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 # Compiled by content and not by time, sets in one order: the same files give the same bytes.
 RUN python3 -m venv --without-pip /opt/hubel \
     && python3 -m pip --python /opt/hubel/bin/python install --constraint constraints.txt '.[api]' \
-    && /opt/hubel/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/hubel/lib
+    && /opt/hubel/bin/python -m compileall -q -f --invalidation-mode unchecked-hash /opt/hubel/lib
 
 FROM dependencies AS code
 COPY shared shared
 COPY api api
 COPY deploy/smoke.py deploy/smoke.py
 RUN rm -r pyproject.toml constraints.txt README.md LICENSE build hubel.egg-info \
-    && /opt/hubel/bin/python -m compileall -q --invalidation-mode unchecked-hash .
+    && /opt/hubel/bin/python -m compileall -q -f --invalidation-mode unchecked-hash .
 
 FROM ${PYTHON_IMAGE}
 ARG VERSION=0.1.0

@@ -20,18 +20,18 @@ COPY constraints.txt ./
 RUN python3 -m pip --python /opt/hubel/bin/python install --constraint constraints.txt \
     ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} torch \
     && /opt/hubel/bin/python -c "import torch; assert '${DEVICE}' != 'cuda' or torch.version.cuda, 'this torch has no CUDA'" \
-    && /opt/hubel/bin/python -m compileall -q -x /py312_ --invalidation-mode unchecked-hash /opt/hubel/lib
+    && /opt/hubel/bin/python -m compileall -q -f -x /py312_ --invalidation-mode unchecked-hash /opt/hubel/lib
 
 FROM dependencies AS rest
 COPY pyproject.toml README.md LICENSE ./
 RUN python3 -m pip --python /opt/hubel/bin/python install --constraint constraints.txt '.[worker]' \
-    && /opt/hubel/bin/python -m compileall -q -x /py312_ --invalidation-mode unchecked-hash /opt/hubel/lib
+    && /opt/hubel/bin/python -m compileall -q -f -x /py312_ --invalidation-mode unchecked-hash /opt/hubel/lib
 
 FROM rest AS code
 COPY shared shared
 COPY worker worker
 RUN rm -r pyproject.toml constraints.txt README.md LICENSE build hubel.egg-info \
-    && /opt/hubel/bin/python -m compileall -q --invalidation-mode unchecked-hash .
+    && /opt/hubel/bin/python -m compileall -q -f --invalidation-mode unchecked-hash .
 
 FROM ${PYTHON_IMAGE}
 ARG DEVICE=cpu

@@ -20,14 +20,16 @@ _memory = memoryview(mmap.mmap(-1, 8 * ROOM)).cast("d")
 _memory[:] = memoryview(bytes(8 * ROOM)).cast("d")  # every page is there: none can be refused later
 _taken = 0
 _lock = Lock()
+_ours = 0
 
 
-def _renew_lock() -> None:
-    global _lock
-    _lock = Lock()
+def _in_child() -> None:
+    """The lock may have been held, and the parent goes on writing cells of its own."""
+    global _lock, _ours
+    _lock, _ours = Lock(), 1
 
 
-os.register_at_fork(after_in_child=_renew_lock)
+os.register_at_fork(after_in_child=_in_child)
 
 
 @contextmanager
@@ -43,24 +45,24 @@ def shared_values() -> Iterator[None]:
 
 
 class _Shared:
-    """As `prometheus_client.values.MutexValue`. Exemplars are not kept."""
+    """As `prometheus_client.values.MutexValue`, of two cells: the parent's and its children's, of
+    whom one works at a time. Exemplars are not kept."""
 
     _multiprocess = False
 
     def __init__(self, *_: Any, **__: Any) -> None:
         global _taken
-        self._at, _taken = _taken, _taken + 1
+        self._at, _taken = _taken, _taken + 2
 
     def inc(self, amount: float) -> None:
         with _lock:
-            _memory[self._at] += amount
+            _memory[self._at + _ours] += amount
 
     def set(self, value: float, timestamp: float | None = None) -> None:
-        with _lock:
-            _memory[self._at] = value
+        _memory[self._at + _ours] = value
 
     def get(self) -> float:
-        return _memory[self._at]
+        return _memory[self._at] + _memory[self._at + 1]
 
     def set_exemplar(self, exemplar: object) -> None:
         pass

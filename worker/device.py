@@ -53,9 +53,10 @@ def describe(device: str) -> dict[str, Any]:
     return {"kind": device, "name": name, "torch": torch.__version__}
 
 
-def uuid(device: str) -> str | None:
-    """By which the driver's tools know it, whatever is visible to this process."""
+def uuid(device: str) -> str:
+    """By which the driver's tools know it, whatever is visible to this process; empty where it has
+    none."""
     if device != "cuda":
-        return None
+        return ""
     found = str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
-    return found if found.startswith(("GPU-", "MIG-")) else f"GPU-{found}"
+    return found.removeprefix("GPU-").removeprefix("MIG-")

@@ -1,24 +1,19 @@
 """What a worker shows to Prometheus: its parent answers, also while the child trains or is dead."""
 
 import logging
-import os
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 from celery.worker import state
 from prometheus_client import REGISTRY, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from shared.settings import Settings
-from worker import nvidia
+from worker.device_use import of_cpu, of_cuda
 from worker.pulse import Pulse
 
 log = logging.getLogger(__name__)
-
-PAGE_BYTES, TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
 
 
 class Exposition:
@@ -26,8 +21,7 @@ class Exposition:
 
     def __init__(self, settings: Settings, pulse: Pulse) -> None:
         self.settings, self.pulse = settings, pulse
-        self._before: tuple[int, float, float] | None = None
-        """Process, CPU seconds and time of the last look."""
+        self._of_cpu = of_cpu(settings.threads)
 
     def start(self) -> None:
         """A port that is taken costs the metrics, not the worker."""
@@ -85,33 +79,10 @@ class Exposition:
             " time since the last look, over time and threads",
             labels=["device"],
         )
-        seen = nvidia.look(said["uuid"]) if said.get("uuid") else self._processor(int(said["pid"]))
+        seen = of_cuda(said["uuid"]) if said["uuid"] else self._of_cpu(int(said["pid"]))
         if seen is not None:
-            used, total, ratio = seen
-            memory.add_metric([device, "used"], used)
-            memory.add_metric([device, "total"], total)
-            if ratio is not None:
-                use.add_metric([device], ratio)
+            memory.add_metric([device, "used"], seen.memory_used)
+            memory.add_metric([device, "total"], seen.memory_total)
+            if seen.busy is not None:
+                use.add_metric([device], seen.busy)
         yield from (info, memory, use)
-
-    def _processor(self, pid: int) -> tuple[float, float, float | None] | None:
-        """None where the child has died meanwhile."""
-        try:
-            used = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES
-            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        except (OSError, IndexError):
-            return None
-        spent, now = (int(fields[11]) + int(fields[12])) / TICKS, time.monotonic()
-        before, self._before = self._before, (pid, spent, now)
-        ratio = None
-        if before is not None and before[0] == pid and now > before[2]:
-            ratio = (spent - before[1]) / (now - before[2]) / self.settings.threads
-        return used, _allowed_bytes(), ratio
-
-
-def _allowed_bytes() -> float:
-    """The limit of this worker's container, or the machine's memory."""
-    machine = float(os.sysconf("SC_PHYS_PAGES") * PAGE_BYTES)
-    with suppress(OSError, ValueError):  # "max" is no number
-        return min(machine, float(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return machine
