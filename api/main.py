@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import Depends, FastAPI
 from pydantic import ValidationError
 
-from api import errors, openapi, scratch
+from api import errors, openapi
 from api.auth import Gate
 from api.dependencies import READ, known_parameters
 from api.heads import Heads
@@ -36,7 +36,7 @@ from api.routers import (
 )
 from api.server import Server, raise_file_limit
 from api.service import Service
-from shared import logs
+from shared import logs, scratch
 from shared.errors import HubelError
 from shared.live import Live
 from shared.meters import BUILD, version

@@ -22,7 +22,7 @@ RUN rm -r pyproject.toml constraints.txt README.md LICENSE build hubel.egg-info 
     && /opt/hubel/bin/python -m compileall -q -f --invalidation-mode unchecked-hash .
 
 FROM ${PYTHON_IMAGE}
-ARG VERSION=0.1.0
+ARG VERSION=dev
 LABEL org.opencontainers.image.title="hubel-api" org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.licenses="Apache-2.0"
 RUN useradd --uid 10001 --no-create-home --no-log-init hubel \

@@ -12,8 +12,9 @@ secret() { od -An -N20 -tx1 /dev/urandom | tr -d ' \n'; }
 if [ -s "$env" ]; then
   for name in $(sed -n 's/^\([A-Z0-9_]*\)=$/\1/p' "$example"); do
     grep -q "^$name=." "$env" && continue
-    sed -i "/^$name=\$/d" "$env"
-    printf '%s=%s\n' "$name" "$(secret)" >>"$env"
+    rest=$(grep -v "^$name=\$" "$env")
+    printf '%s\n%s=%s\n' "$rest" "$name" "$(secret)" >"$env.new"
+    mv "$env.new" "$env"
     echo "$name is added to $env"
   done
 else

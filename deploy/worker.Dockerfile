@@ -35,7 +35,7 @@ RUN rm -r pyproject.toml constraints.txt README.md LICENSE build hubel.egg-info 
 
 FROM ${PYTHON_IMAGE}
 ARG DEVICE=cpu
-ARG VERSION=0.1.0
+ARG VERSION=dev
 LABEL org.opencontainers.image.title="hubel-worker" org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.licenses="Apache-2.0" hubel.device="${DEVICE}"
 RUN useradd --uid 10001 --no-create-home --no-log-init hubel \

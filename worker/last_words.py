@@ -7,6 +7,7 @@ import glob
 import logging
 import os
 import socket
+import time
 from functools import cache
 from pathlib import Path
 from typing import IO, Self
@@ -14,6 +15,7 @@ from typing import IO, Self
 from shared.settings import Settings
 
 KEPT_BYTES = 8_000
+OLD_SECONDS = 7 * 86_400
 _PREFIX = "hubel-worker-"
 
 
@@ -79,6 +81,14 @@ def of_children(parent: int, settings: Settings) -> dict[int, Path]:
     """By process: the files of the children of `parent` that are at work, or died at it."""
     found = settings.scratch.glob(f"{glob.escape(_stem(parent))}*.log")
     return {int(path.stem.rsplit("-", 1)[-1]): path for path in found}
+
+
+def forget_the_old(settings: Settings) -> None:
+    """Of containers that are no more: nobody says anything for so long and lives."""
+    for path in settings.scratch.glob(f"{_PREFIX}*.log"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > OLD_SECONDS:
+                path.unlink()
 
 
 def forget_the_dead(parent: int, settings: Settings) -> None:

@@ -96,8 +96,11 @@ def output(argv: list[str], **options: Any) -> str:
 
 
 class Trial:
-    def __init__(self, stack: Stack, files: list[str], profiles: list[str], folder: Path) -> None:
+    def __init__(
+        self, stack: Stack, files: list[str], profiles: list[str], folder: Path, before: str | None
+    ) -> None:
         self.stack, self.files, self.profiles, self.folder = stack, files, profiles, folder
+        self.before = before
         self.expected = ""
         self.table: list[tuple[str, float, int]] = []
 
@@ -130,20 +133,23 @@ class Trial:
         yield "the API killed", lambda: stack.kill(*stack.containers("api"))
         yield "everything stopped and started", self.restart
         yield "everything killed at once", lambda: stack.kill(*everything())
-        yield "an upgrade", self.upgrade
+        now = stack.tag
+        if self.before:
+            self.change(self.before)
+        yield f"an upgrade from {self.before or 'itself'}", lambda: self.change(now)
 
     def restart(self) -> None:
         self.stack.compose("stop")
         self.stack.compose("start")
 
-    def upgrade(self) -> None:
-        """To other images of the same training: containers are made anew, volumes stay."""
-        stack, new = self.stack, "trial-upgrade"
-        stack.compose("stop")
-        for image in ("hubel-api", "hubel-worker", "hubel-store"):
-            output(["docker", "tag", f"{image}:{stack.tag}", f"{image}:{new}"])
-        stack.tag = new
-        stack.up()
+    def change(self, tag: str) -> None:
+        """To images of another tag: containers are made anew, volumes stay."""
+        self.stack.compose("stop")
+        self.stack.tag = tag
+        self.stack.compose(
+            "up", "--no-start", "--no-build", "--force-recreate", "--scale", "worker=3"
+        )
+        self.stack.up()
 
     def restore(self) -> None:
         """A backup taken in the middle of a sweep, in a new place with an empty Redis."""
@@ -226,6 +232,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.engine.trial")
     parser.add_argument("--file", action="append", help="compose files, as for docker compose")
     parser.add_argument("--profile", action="append", default=[])
+    parser.add_argument("--before", help="a tag of images from which it is upgraded in mid-sweep")
     parser.add_argument("--keep", action="store_true", help="leave the project running")
     options = parser.parse_args()
     files = options.file or ["docker-compose.yml"]
@@ -235,7 +242,7 @@ def main() -> None:
         stack = Stack("hubel-trial", env, files, options.profile)
         with contextlib.nullcontext() if options.keep else removed(stack):
             try:
-                Trial(stack, files, options.profile, Path(folder)).run()
+                Trial(stack, files, options.profile, Path(folder), options.before).run()
             except smoke.Wrong as error:
                 sys.exit(f"trial: {error}")
     print("trial: all is as it should be")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from api_process import Api, api_process
 
-from api import scratch
+from shared import scratch
 from shared.settings import Settings
 
 pytestmark = pytest.mark.services

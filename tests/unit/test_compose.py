@@ -100,7 +100,7 @@ def test_secrets_are_made_at_random_for_their_owner_and_stay_as_they_are(tmp_pat
     kept = [
         line for line in env.read_text().splitlines() if not line.startswith("HUBEL_READ_TOKEN")
     ]
-    env.write_text("\n".join([*kept, "HUBEL_PORT=9000"]) + "\n")
+    env.write_text("\n".join([*kept, "HUBEL_PORT=9000"]))  # and no line's end
     again = make()
     assert again.pop("HUBEL_READ_TOKEN") != first["HUBEL_READ_TOKEN"]
     assert again.pop("HUBEL_PORT") == "9000"
