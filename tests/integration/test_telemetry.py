@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -272,6 +273,14 @@ def test_a_port_that_is_taken_costs_the_metrics_and_not_the_worker(site: Site) -
     assert any("no metrics are shown" in line["message"] for line in site.said())
 
 
+def test_a_worker_shows_its_metrics_before_it_has_reached_redis(site: Site) -> None:
+    site.start_worker(HUBEL_REDIS_URL="redis://127.0.0.1:1/0")
+    assert value(site.of_worker(), "hubel_worker_busy") == 0
+    assert ("hubel_build_info", "worker") in {
+        (n, dict(ls).get("component")) for n, ls in site.of_worker()
+    }
+
+
 def test_work_is_counted_once_and_also_what_the_queue_has_no_room_for(settings: Settings) -> None:
     live = Live(settings)
     backlog, other = Backlog(live), Live(settings)
@@ -304,3 +313,18 @@ def test_an_experiment_accepted_before_requests_were_noted_goes_on(lab) -> None:
     assert lab.service.accepted(id).request is None
     lab.start_worker()
     assert lab.wait(id)["state"] == "succeeded"
+
+
+def test_what_killed_workers_left_in_scratch_is_removed_at_the_next_start(
+    site: Site, tmp_path: Path
+) -> None:
+    left = [tmp_path / "hubel-prepare-dead", tmp_path / "hubel-datasets/hubel-fetch-dead"]
+    for folder in left:
+        folder.mkdir(parents=True)
+    old, young = tmp_path / "hubel-worker-gone-7-8.log", tmp_path / "hubel-worker-here-7-8.log"
+    for file in (old, young):
+        file.touch()
+    os.utime(old, (0, 0))
+    site.start_worker()
+    until(lambda: not any(path.exists() for path in [*left, old]))
+    assert young.exists()
