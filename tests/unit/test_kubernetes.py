@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+import kubernetes_validate
 import pytest
 import yaml
 
 from api import meters
+from shared import storage
 from shared.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +23,64 @@ SECRETS = {
     "HUBEL_REDIS_URL", "HUBEL_S3_ACCESS_KEY", "HUBEL_S3_SECRET_KEY", "HUBEL_ADMIN_TOKEN",
     "HUBEL_READ_TOKEN",
 }  # fmt: skip
+OLDEST = "1.29"
+"""Of Kubernetes, as README.md says."""
 Manifest = dict[str, Any]
+
+
+def fields(required: str = "", **of_each: Any) -> Manifest:
+    """A schema of an object that has these fields and no other."""
+    return {
+        "type": "object", "additionalProperties": False, "required": required.split(),
+        "properties": of_each,
+    }  # fmt: skip
+
+
+def one_of(*words: str) -> Manifest:
+    return {"enum": list(words)}
+
+
+def several(what: Manifest) -> Manifest:
+    return {"type": "array", "minItems": 1, "items": what}
+
+
+TEXT, NUMBER = {"type": "string"}, {"type": "integer"}
+TEXTS = {"type": "object", "additionalProperties": TEXT}
+KEY = fields("name key", name=TEXT, key=TEXT)
+SCRAPED = fields(
+    "port", port=TEXT, path=TEXT, authorization=fields("credentials", type=TEXT, credentials=KEY)
+)
+SELECTOR = fields("matchLabels", matchLabels=TEXTS)
+CUSTOM = {
+    "ScaledObject": fields(
+        "scaleTargetRef triggers",
+        scaleTargetRef=fields("name", name=TEXT),
+        minReplicaCount=NUMBER, maxReplicaCount=NUMBER,
+        pollingInterval=NUMBER, cooldownPeriod=NUMBER,
+        fallback=fields(
+            "failureThreshold replicas", failureThreshold=NUMBER, replicas=NUMBER,
+            behavior=one_of(
+                "static", "currentReplicas", "currentReplicasIfHigher", "currentReplicasIfLower"
+            ),
+        ),
+        advanced=fields(horizontalPodAutoscalerConfig=fields(
+            behavior=fields(scaleDown=fields(stabilizationWindowSeconds=NUMBER)),
+        )),
+        triggers=several(fields(
+            "type metadata", type=TEXT, metadata=TEXTS, metricType=one_of("AverageValue", "Value"),
+        )),
+    ),
+    "ServiceMonitor": fields(
+        "selector endpoints", jobLabel=TEXT, selector=SELECTOR,
+        endpoints=several(SCRAPED),
+    ),
+    "PodMonitor": fields(
+        "selector podMetricsEndpoints", jobLabel=TEXT, selector=SELECTOR,
+        podMetricsEndpoints=several(SCRAPED),
+    ),
+}  # fmt: skip
+"""What is used of custom resources, by the documentation of KEDA 2.18 and the Prometheus operator:
+their schemas come with them and not with Kubernetes."""
 
 pytestmark = pytest.mark.skipif(
     not KUBECTL.exists() and not os.environ.get("CI"), reason="no kubectl for this platform"
@@ -37,8 +97,6 @@ def built(folder: Path) -> list[Manifest]:
 @pytest.fixture(scope="module", params=["cpu", "gpu"])
 def manifests(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     """An overlay with every component."""
-    place = tmp_path_factory.mktemp("all") / "kubernetes"
-    place.symlink_to(FOLDER)
     every = tmp_path_factory.mktemp("every")
     subprocess.run(["cp", "-r", FOLDER, every], check=True)
     overlay = every / "kubernetes/overlays" / request.param / "kustomization.yaml"
@@ -57,7 +115,24 @@ def pods(found: list[Manifest]) -> dict[str, Manifest]:
 
 
 def covers(selector: Manifest, pod: Manifest) -> bool:
-    return selector["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    labels = pod["metadata"]["labels"]
+    among = selector.get("matchExpressions", [])
+    assert all(one["operator"] == "In" for one in among)
+    return selector.get("matchLabels", {}).items() <= labels.items() and all(
+        labels.get(one["key"]) in one["values"] for one in among
+    )
+
+
+@pytest.mark.parametrize("version", [OLDEST, kubernetes_validate.latest_version()])
+def test_every_field_is_one_that_its_kind_has(manifests, version: str) -> None:
+    """Also of what an overlay leaves out, and in the oldest Kubernetes that the page names."""
+    for one in manifests[1]:
+        if one["kind"] in CUSTOM:
+            jsonschema.validate(one["spec"], CUSTOM[one["kind"]])
+        else:
+            kubernetes_validate.validate(one, version, strict=True)
+    assert {one["kind"] for one in manifests[1]} >= CUSTOM.keys()
+    assert f"Kubernetes {OLDEST} or newer" in (FOLDER / "README.md").read_text()
 
 
 def test_no_pod_runs_as_root_or_may_become_it_or_has_rights(manifests) -> None:
@@ -89,10 +164,35 @@ def test_a_worker_is_given_longer_to_stop_than_it_takes(manifests) -> None:
     _, found = manifests
     worker = pods(found)["hubel-worker"]["spec"]
     stop = float(config(found)["HUBEL_STOP_SECONDS"])
-    assert worker["terminationGracePeriodSeconds"] >= 6 * stop
+    unanswered = 3 * (storage.CONNECT_SECONDS + storage.READ_SECONDS)
+    slowly_stored = 30
+    assert worker["terminationGracePeriodSeconds"] >= stop + unanswered + slowly_stored
+    assert worker["terminationGracePeriodSeconds"] <= 600  # what a cluster autoscaler waits for
     assert of(found, "Deployment")["hubel-worker"]["spec"]["strategy"]["rollingUpdate"] == {
         "maxSurge": 0, "maxUnavailable": 1,
     }  # fmt: skip
+
+
+def test_no_probe_restarts_a_worker_that_waits_for_redis(manifests) -> None:
+    """Its port is shut as long as Redis has not answered."""
+    worker = container(manifests[1], "hubel-worker")
+    probes = {name: one for name, one in worker.items() if name.endswith("Probe")}
+    assert probes.keys() == {"readinessProbe"}
+    assert probes["readinessProbe"]["tcpSocket"] == {"port": "metrics"}
+
+
+def test_two_of_the_largest_uploads_fit_at_a_time(manifests) -> None:
+    """Each as it came, and decoded."""
+    spec = pods(manifests[1])["hubel-api"]["spec"]
+    sizes = {one["name"]: gibibytes(one["emptyDir"]["sizeLimit"]) for one in spec["volumes"]}
+    assert sizes["scratch"] * 2**30 >= 2 * 2 * Settings().max_dataset_bytes
+    limit = spec["containers"][0]["resources"]["limits"]["ephemeral-storage"]
+    assert gibibytes(limit) > sizes["scratch"]
+
+
+def gibibytes(quantity: str) -> float:
+    number, unit = quantity[:-2], quantity[-2:]
+    return float(number) / {"Gi": 1, "Mi": 1024}[unit]
 
 
 def test_the_api_is_probed_and_one_of_it_always_there(manifests) -> None:
@@ -104,6 +204,8 @@ def test_the_api_is_probed_and_one_of_it_always_there(manifests) -> None:
     }  # fmt: skip
     budget = of(found, "PodDisruptionBudget")["hubel-api"]["spec"]
     assert budget["minAvailable"] == 1
+    # Without the store none is ready, and nodes are drained all the same.
+    assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
     assert covers(budget["selector"], pods(found)["hubel-api"])
     assert of(found, "Deployment")["hubel-api"]["spec"]["replicas"] == 2
 
@@ -136,13 +238,34 @@ def test_nothing_reaches_a_pod_or_is_reached_by_it_but_what_is_named(manifests) 
         for name, one in policies.items()
     }
     assert opened == {
-        "hubel-nothing": set(), "hubel-out": set(), "hubel-smoke": set(),
+        "hubel-nothing": set(), "hubel-to-names": set(), "hubel-to-servers": set(),
+        "hubel-downloads": set(), "hubel-smoke": set(),
         "hubel-to-api": {8000}, "hubel-to-workers": {9464},
     }  # fmt: skip
     for name, one in policies.items():
         assert any(covers(one["spec"]["podSelector"], pod) for pod in pods(found).values()), name
         for rule in one["spec"].get("ingress", []):
             assert rule["from"], name
+
+
+def test_each_pod_gets_out_to_what_it_needs_alone(manifests) -> None:
+    _, found = manifests
+    allowed = {
+        name: {
+            port["port"]
+            for one in of(found, "NetworkPolicy").values()
+            if covers(one["spec"]["podSelector"], pod)
+            for rule in one["spec"].get("egress", [])
+            for port in rule["ports"]
+        }
+        for name, pod in pods(found).items()
+    }
+    assert allowed == {
+        "hubel-api": {53, 6379, 9000}, "hubel-worker": {53, 6379, 9000, 443, 80},
+        "hubel-smoke": {53, 8000},
+    }  # fmt: skip
+    (internet,) = of(found, "NetworkPolicy")["hubel-downloads"]["spec"]["egress"]
+    assert {"10.0.0.0/8", "169.254.0.0/16"} <= set(internet["to"][0]["ipBlock"]["except"])
 
 
 def config(found: list[Manifest]) -> dict[str, str]:
@@ -185,7 +308,6 @@ def test_each_overlay_has_its_device(manifests) -> None:
 
 
 def test_workers_are_scaled_by_work_that_waits_or_is_under_way(manifests) -> None:
-    """Keda's own schema is not to be had here: these are the fields of its documentation."""
     _, found = manifests
     scaled = of(found, "ScaledObject")["hubel-worker"]["spec"]
     assert scaled["scaleTargetRef"]["name"] in of(found, "Deployment")
@@ -199,7 +321,9 @@ def test_workers_are_scaled_by_work_that_waits_or_is_under_way(manifests) -> Non
     query = trigger["metadata"]["query"]
     (family,) = meters.SEGMENTS.collect()
     assert query == f'sum(max by (state) ({family.name}{{state=~"queued|running"}}))'
-    assert all(isinstance(value, str) for value in trigger["metadata"].values())
+    # No data is no zero, and an outage of Prometheus no reason to stop anybody.
+    assert trigger["metadata"]["ignoreNullValues"] == "false"
+    assert scaled["fallback"]["behavior"] == "currentReplicasIfHigher"
 
 
 def test_prometheus_is_told_where_and_with_which_token(manifests) -> None:
