@@ -206,8 +206,13 @@ class Reconciler:
                 room -= 1
 
     def _note_expiry(self, work: str, history: History) -> None:
-        """Nobody holds what somebody has begun and not ended."""
-        if history.is_open and (tried := (work, history.attempts[-1].started)) not in self._expired:
+        """Nobody holds what somebody has begun and not ended. Asked again: without Redis all work
+        seems to be idle, and some may have been taken up since."""
+        if not history.is_open:
+            return
+        if (tried := (work, history.attempts[-1].started)) in self._expired:
+            return
+        if self.live.idle([work]) and self.live.answers():
             self._expired.add(tried)
             meters.EXPIRIES.inc()
 

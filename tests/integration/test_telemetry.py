@@ -17,10 +17,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving import environment
 from small import body, submit
 
+from api import meters
 from api.backlog import Backlog
+from api.reconcile import Reconciler
+from api.service import Service
 from deploy.processes import Child, Program
 from deploy.servers import free_ports
+from shared.attempts import Attempt, History
 from shared.live import Live
+from shared.queue import Sender, make_app
 from shared.records import Records
 from shared.settings import Settings
 from shared.storage import Storage
@@ -215,6 +220,25 @@ def test_work_whose_worker_fell_silent_is_counted_once(site: Site) -> None:
     until(lambda: value(site.of_worker(), "hubel_worker_epochs_total", kind="trained") > 0)
     assert value(site.of_api(), "hubel_lease_expiries_total") == 1
     assert site.http.post(f"/v1/experiments/{id}/cancel").status_code == 200
+
+
+def test_work_goes_on_without_redis_and_is_not_counted_as_silent(settings: Settings) -> None:
+    away = settings.model_copy(
+        update={"redis_url": type(settings.redis_url)("redis://127.0.0.1:1")}
+    )
+    history = History([Attempt(time.time(), "somebody:1:2", None, None)])
+
+    def noted(of: Settings) -> float:
+        before = meters.EXPIRIES._value.get()
+        service = Service(Records(Storage(of)), Live(of), Sender(make_app(of)), of)
+        Reconciler(service)._note_expiry("work", history)
+        return meters.EXPIRIES._value.get() - before
+
+    assert noted(away) == 0
+    Live(settings).take("work", "somebody:1:2")  # since it was seen to be idle
+    assert noted(settings) == 0
+    Live(settings).release("work", "somebody:1:2")
+    assert noted(settings) == 1
 
 
 def test_metrics_are_for_those_who_may_read(site: Site) -> None:
