@@ -30,7 +30,7 @@ def execute(bench: Bench, plan: Plan, segment: Segment) -> bool:
     work = _Work(bench, plan, segment)
     if manifest is None:
         done = work.train(missing)
-        meters.SEGMENTS["trained"].inc(done)
+        meters.SEGMENTS["trained" if done else "given_back"].inc()
         return done
     work.replay(manifest, missing)
     meters.SEGMENTS["measured"].inc()

@@ -185,6 +185,7 @@ class Crew:
         log.error("%s hangs: %s", work, message)
         try:
             attempts.fail(attempt, Failure("hung", "Hang", message, self.words.tail()))
+            meters.DEATHS["hung"].inc()  # else the parent counts it, when it writes this down
             self.live.release(work, self.name)
         finally:
             os._exit(HUNG)
