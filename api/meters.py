@@ -1,5 +1,6 @@
 """What the service counts for Prometheus, beside what `shared/meters.py` counts everywhere."""
 
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
@@ -71,6 +72,8 @@ for _labelled, _values in (
     for _value in _values:
         _labelled.labels(_value)  # a rate needs the zero before the first one
 
+_showing = Lock()
+"""Two may ask at once: neither is to see what the other has cleared and not yet set."""
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -99,14 +102,13 @@ def _seconds(plan: Plan, segment: Segment) -> float:
 
 def exposition(live: "Live", accept: str) -> tuple[bytes, str]:
     """All of it, and its content type. Asks Redis twice and the store nothing."""
-    _show(SEGMENTS, "segments", backlog := live.backlog())
-    _show(EXPERIMENTS, "experiments", backlog)
-    if (messages := live.queue_length()) is not None:
-        MESSAGES.set(messages)
-    else:
-        MESSAGES.set(float("nan"))
+    backlog, messages = live.backlog(), live.queue_length()
     encode, content_type = choose_encoder(accept)
-    return encode(REGISTRY), content_type
+    with _showing:
+        _show(SEGMENTS, "segments", backlog)
+        _show(EXPERIMENTS, "experiments", backlog)
+        MESSAGES.set(float("nan") if messages is None else messages)
+        return encode(REGISTRY), content_type
 
 
 def _show(gauge: Gauge, part: str, backlog: dict[str, Any] | None) -> None:
