@@ -7,7 +7,7 @@ from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
 
 from shared import cost
-from shared.plan import Plan, Segment
+from shared.plan import Plan
 
 if TYPE_CHECKING:
     from shared.live import Live
@@ -40,7 +40,8 @@ EXPERIMENTS = Gauge("hubel_experiments", "Active experiments that were looked at
 SEGMENTS = Gauge(
     "hubel_segments",
     "Pieces of work (segments, data sets to prepare, repairs) of active experiments that were"
-    " looked at, each once: waiting for another, queued (nobody holds it), running",
+    " looked at: waiting for another (of each experiment), queued (nobody holds it) and running"
+    " (each once)",
     ["state"],
 )
 MESSAGES = Gauge("hubel_queue_messages", "Messages in Celery's list")
@@ -89,15 +90,12 @@ def planned(plan: Plan) -> None:
     amounts = (epochs.new, epochs.alone - epochs.shared, epochs.stored)
     for fate, number in zip(FATES, amounts, strict=True):
         PLANNED_EPOCHS.labels(fate).inc(number)
-    each = [_seconds(plan, segment) for segment in plan.segments]
+    an_epoch = [cost.device_seconds(config, 1) for config in plan.configs]
+    each = [(s.end - s.start) * an_epoch[s.config] for s in plan.segments]
     alone = sum(each[i] for run in plan.runs for i in run.segments)
     stored = sum(s for s, one in zip(each, plan.segments, strict=True) if one.stored)
     for fate, amount in zip(FATES, (plan.device_seconds, alone - sum(each), stored), strict=True):
         PLANNED_SECONDS.labels(fate).inc(max(0.0, amount))
-
-
-def _seconds(plan: Plan, segment: Segment) -> float:
-    return cost.device_seconds(plan.configs[segment.config], segment.end - segment.start)
 
 
 def exposition(live: "Live", accept: str) -> tuple[bytes, str]:

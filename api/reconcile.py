@@ -18,7 +18,7 @@ from api.tracker import Tracker
 from api.watch import Watch
 from shared import logs, planning
 from shared.attempts import Attempts, History
-from shared.errors import Corrupt, HubelError, NotFound
+from shared.errors import Corrupt, HubelError, NotFound, StoreUnavailable
 from shared.repairs import Repairs
 from shared.work import preparation_work, repair_work, work_name
 
@@ -88,8 +88,11 @@ class Reconciler:
                     self._try(id)
                 except HubelError as error:
                     log.warning("experiment %s waits: %s", id, error.detail)
+                    if not isinstance(error, StoreUnavailable):
+                        self.backlog.forget(id)
                 except Exception:
                     log.exception("experiment %s could not be reconciled", id)
+                    self.backlog.forget(id)  # nobody can work on it: no reason for workers
 
     def _try(self, id: str) -> None:
         try:

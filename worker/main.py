@@ -30,6 +30,7 @@ def main() -> None:
     pulse = Pulse()
     register(app, settings, pulse)
     overseer, exposition = Overseer(settings, pulse), Exposition(settings, pulse)
+    logs.at_work(worker=overseer.name)  # its child has a name of its own
     signals.worker_process_init.connect(lambda **_: die_with_parent(), weak=False)
     signals.worker_ready.connect(lambda **_: overseer.start(), weak=False)
     signals.task_prerun.connect(note_ids, weak=False)
