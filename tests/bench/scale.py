@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import machine, scale_events, scale_table
-from tests.bench.scale_system import PARALLEL, SEEDS, STRETCHES, Scaled, between, wait_until
+from tests.bench.scale_system import PARALLEL, SEEDS, Scaled, between, wait_until
 from tests.bench.scale_workers import SIGMA, Job, run
 
 Found = dict[str, Any]
@@ -192,6 +192,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="scale-") as name:
         system = Scaled(Path(name), options.replicas, options.epochs)
         try:
+            found |= {"seeds": SEEDS, "reconcile_seconds": system.settings.reconcile_seconds}
             _measure(system, options, found)
         finally:
             system.stop()

@@ -132,7 +132,7 @@ class Scaled(Ours):
         return {
             "at": time.monotonic(),
             "cpu": processes.cpu_seconds(self.children),
-            "memory": {name: value for name, value in self.memory().items()},
+            "memory": self.memory(),
             "redis_commands": said["total_commands_processed"],
             "redis_clients": said["connected_clients"],
             "queue": length,

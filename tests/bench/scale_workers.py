@@ -1,8 +1,8 @@
 """Simulated workers: all that a worker does but training, many in one process.
 
 A thread each, with the worker's own code for taking, trying, storing and waking (`worker.tasks`,
-`worker.segment`). In place of training: a pause. In place of a heartbeat's thread for each: one that
-says the same to Redis for all of the process.
+`worker.segment`). In place of training: a pause. In place of a heartbeat's thread for each: one
+that says the same to Redis for all of the process.
 """
 
 import contextlib
@@ -229,7 +229,7 @@ class Crew(tasks.Crew):
         """Where a worker's process would end, the simulation says so and goes on."""
         try:
             yield
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told
             self.log("error", self.name, f"{type(error).__name__}:{error}".replace("\n", " "))
 
 
