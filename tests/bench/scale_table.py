@@ -95,9 +95,10 @@ def _accepted(found: Found) -> str:
         f"## {made['segments']:,} segments that wait\n\n"
         f"{made['experiments']} experiments, submitted by {found['parallel']} clients at once,"
         f" were accepted in {made['seconds']:.0f} s:"
-        f" {made['segments'] / made['seconds']:,.0f} segments a second, {1000 * cpu['api-0'] / made['experiments']:.0f} ms of the API's CPU an"
-        f" experiment. Memory in MiB, from empty to then: {memory}. After the sweep"
-        f" {found['left']:,} segments were left.\n"
+        f" {made['segments'] / made['seconds']:,.0f} segments a second,"
+        f" {1000 * cpu['api-0'] / made['experiments']:.0f} ms of the API's CPU an experiment."
+        f" Memory in MiB, from empty to then: {memory}. After the sweep {found['left']:,} segments"
+        " were left.\n"
     )
 
 
