@@ -14,14 +14,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.bench import machine, scale_events, scale_table
+from tests.bench import machine, processes, scale_events, scale_table
 from tests.bench.scale_system import PARALLEL, SEEDS, Scaled, between, wait_until
 from tests.bench.scale_workers import SIGMA, Job, run
 
 Found = dict[str, Any]
 
-SWEEP = "1:2 8:2 64:4 512:20 2048:60"
-LIGHT = "1:5 4:10"
+SWEEP = "1:2 8:2 64:8 64:3 512:60 2048:240"
+LIGHT = "1:6 3:6"
 IN_A_PROCESS = 512
 """Workers of one process at most."""
 AT_LEAST = 4
@@ -29,6 +29,8 @@ AT_LEAST = 4
 FREE_SHARE = 1.2
 """Workers where none is to be short of: for all that one experiment can do at once."""
 WIDEST = SEEDS * 5
+BUSY_SHARE, START_SECONDS = 0.9, 120.0
+"""A step begins when so many have work, or after so long."""
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.bench.scale_workers"])
@@ -45,11 +47,11 @@ class Workers:
             field: getattr(system.settings, field).get_secret_value()
             for field in ("s3_access_key", "s3_secret_key", "redis_url")
         }
-        processes = min(count, max(AT_LEAST, math.ceil(count / IN_A_PROCESS)))
+        several = min(count, max(AT_LEAST, math.ceil(count / IN_A_PROCESS)))
         self.pipes, self.processes = [], []
-        for index in range(processes):
+        for index in range(several):
             file = system.folder / f"{name}-{index}.events"
-            workers = count // processes + (index < count % processes)
+            workers = count // several + (index < count % several)
             job = Job(
                 settings, f"{name}-{index}", workers, seconds, str(file), checkpoint_bytes, index
             )
@@ -91,8 +93,12 @@ def backlog(system: Scaled, workers: int, seconds: float, options: argparse.Name
     """Workers that always find work: how much they get done, and how long they wait for it."""
     name = f"backlog-{workers}-{time.monotonic():.0f}"
     fleet = Workers(system, name, workers, seconds, options.checkpoint_kib << 10)
+    began = time.monotonic()
+    for _ in wait_until(lambda: fleet.ask()["busy"] >= BUSY_SHARE * workers, START_SECONDS):
+        pass
+    started = time.monotonic() - began
     time.sleep(options.warm)
-    found = _watch(system, fleet, options.step)
+    found = _watch(system, fleet, options.step) | {"started": started}
     fleet.end()
     return _told(system, fleet, found) | {"workers": workers, "segment_seconds": seconds}
 
@@ -192,6 +198,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="scale-") as name:
         system = Scaled(Path(name), options.replicas, options.epochs)
         try:
+            if options.priority:  # what starts later takes it over
+                pids = [os.getpid(), *(child.pid for child in system.children.values())]
+                processes.set_priority(pids, options.priority)
             found |= {"seeds": SEEDS, "reconcile_seconds": system.settings.reconcile_seconds}
             _measure(system, options, found)
         finally:
@@ -207,7 +216,7 @@ def _measure(system: Scaled, options: argparse.Namespace, found: Found) -> None:
     found["empty"] = system.look()
     for round in range(options.rounds):
         for count, seconds in _pairs(options.light):
-            say(f"round {round + 1}: {count:g} experiments, {seconds:g} s a segment, nothing waits")
+            say(f"round {round + 1}: {count:g} experiments alone, {seconds:g} s a segment")
             found["light"].append(noted(light(system, int(count), seconds, options), round))
     say(f"{options.kill_segments} segments, of {options.kill_workers} workers a quarter dies")
     found["killed"] = killed(system, options)
@@ -227,8 +236,20 @@ def _measure(system: Scaled, options: argparse.Namespace, found: Found) -> None:
 
 
 def noted(step: Found, round: int) -> Found:
-    keys = ("offered", "finished", "n", "wait", "gap", "idle_share", "cpu", "errors", "load")
-    shown = {key: step[key] for key in keys}
+    keys = (
+        "seconds",
+        "offered",
+        "finished",
+        "n",
+        "wait",
+        "gap",
+        "idle_share",
+        "cpu",
+        "errors",
+        "load",
+        "plans_read",
+    )
+    shown = {key: step[key] for key in keys} | {"passes": step["passes"]["all"]}
     say("  " + json.dumps(_rounded(shown)))
     return step | {"round": round}
 
@@ -256,14 +277,15 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2048, help="steps with more are left out")
     parser.add_argument("--light", default=LIGHT, help="EXPERIMENTS:SECONDS of a segment")
     parser.add_argument("--epochs", type=int, default=10, help="of a segment")
-    parser.add_argument("--warm", type=float, default=15, help="seconds before a step counts")
-    parser.add_argument("--step", type=float, default=30, help="seconds that a step counts")
+    parser.add_argument("--warm", type=float, default=10, help="seconds before a step counts")
+    parser.add_argument("--step", type=float, default=20, help="seconds that a step counts")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--priority", type=int, default=0, help="nice value of all of it")
     parser.add_argument("--replicas", type=int, default=1, help="API processes")
     parser.add_argument("--checkpoint-kib", type=int, default=1)
-    parser.add_argument("--kill-segments", type=int, default=2000)
-    parser.add_argument("--kill-workers", type=int, default=128)
-    parser.add_argument("--kill-seconds", type=float, default=8, help="of a segment")
+    parser.add_argument("--kill-segments", type=int, default=1160)
+    parser.add_argument("--kill-workers", type=int, default=64)
+    parser.add_argument("--kill-seconds", type=float, default=6, help="of a segment")
     parser.add_argument("--kill-limit", type=float, default=400)
     parser.add_argument("--out", type=Path, help="FILE.md, and FILE.json beside it")
     return parser.parse_args()

@@ -13,11 +13,15 @@ import urllib3
 
 from api import main
 from api.reconcile import Reconciler
+from shared.plan import Plan
+from shared.records import Records
 
 MARK = "SCALE "
 _requests: Counter[str] = Counter()
 """Of the whole process to the store, by method. The API's own polls of readiness are among them."""
 _looks: list[float] = []
+_plans: list[str] = []
+"""Read from the store: the process had none in memory."""
 
 
 def _count_requests() -> None:
@@ -30,6 +34,16 @@ def _count_requests() -> None:
     urllib3.PoolManager.urlopen = counted  # type: ignore[method-assign]
 
 
+def _count_plans() -> None:
+    plan = Records.plan
+
+    def counted(self: Records, experiment: str) -> Plan:
+        _plans.append(experiment)
+        return plan(self, experiment)
+
+    Records.plan = counted  # type: ignore[method-assign]
+
+
 def _time_passes() -> None:
     pass_over, look_at = Reconciler.pass_over, Reconciler.look_at
 
@@ -40,6 +54,7 @@ def _time_passes() -> None:
 
     def passed_over(self: Reconciler) -> None:
         _looks.clear()
+        _plans.clear()
         began = time.monotonic()
         pass_over(self)
         ended = time.monotonic()
@@ -48,6 +63,7 @@ def _time_passes() -> None:
             "seconds": ended - began,
             "looks": len(_looks),
             "longest_look": max(_looks, default=0.0),
+            "plans": len(_plans),
             "watched": len(self.watch._watched),
             "requests": sum(_requests.values()),
             "most_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
@@ -60,5 +76,6 @@ def _time_passes() -> None:
 
 if __name__ == "__main__":
     _count_requests()
+    _count_plans()
     _time_passes()
     main.main()

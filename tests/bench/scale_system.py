@@ -167,6 +167,7 @@ def between(before: dict[str, Any], after: dict[str, Any], passes: list[dict[str
         "queue": after["queue"],
         "api_requests": (after["api_requests"] - before["api_requests"]) / seconds,
         "passes": [one["seconds"] for one in made],
+        "plans_read": sum(one["plans"] for one in made),
         "looks": sum(one["looks"] for one in made),
         "longest_look": max((one["longest_look"] for one in made), default=0.0),
         "watched": made[-1]["watched"] if made else 0,

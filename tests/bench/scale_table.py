@@ -63,7 +63,8 @@ def _about(found: Found) -> str:
         f" counts for {options['step']:g} s after {options['warm']:g} s, {options['replicas']} API"
         f" process. Where there are several numbers: median (least to most) over the rounds.\n"
         f"Other work shared the machine: its load average was {min(loads):.1f} to {max(loads):.1f},"
-        " this bench's own included.\n"
+        " this bench's own included."
+        + (f" All of it ran at nice {options['priority']}.\n" if options["priority"] else "\n")
     )
 
 
@@ -76,8 +77,8 @@ def _light(steps: list[Found]) -> str:
         " Redis commands/s | store requests/s, workers | API |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
-    for key, rounds in _grouped(steps, "experiments").items():
-        cells = [str(key), str(rounds[0]["workers"]), f"{rounds[0]['segment_seconds']:g}"]
+    for (key, seconds), rounds in _grouped(steps, "experiments").items():
+        cells = [str(key), str(rounds[0]["workers"]), f"{seconds:g}"]
         cells += _cells(rounds, "finished", "wait.p50", "wait.p99", "wait.most")
         cells += [str(sum(step["wait"]["n"] for step in rounds))]
         cells += _cells(rounds, "redis_commands", "worker_requests", "api_requests")
@@ -106,17 +107,19 @@ def _backlog(steps: list[Found]) -> str:
     lines = [
         "| workers | s a segment | offered/s | finished/s | idle % | gap p50 s | p99 s | most s |"
         " CPU: Redis | store | API | workers | Redis commands/s | store requests/s, workers | API |"
-        " passes p50 s | most s |",
-        "|---" * 17 + "|",
+        " passes p50 s | most s | looks/s | plans read/s |",
+        "|---" * 19 + "|",
     ]
-    for key, rounds in _grouped(steps, "workers").items():
-        cells = [str(key), f"{rounds[0]['segment_seconds']:g}", f"{rounds[0]['offered']:.3g}"]
+    for (key, seconds), rounds in _grouped(steps, "workers").items():
+        cells = [str(key), f"{seconds:g}", f"{rounds[0]['offered']:.3g}"]
         cells += _cells(rounds, "finished")
         cells += [spread([100 * step["idle_share"] for step in rounds])]
         cells += _cells(rounds, "gap.p50", "gap.p99", "gap.most", "cpu.redis", "cpu.store")
         cells += [spread([_api(step["cpu"]) for step in rounds])]
         cells += _cells(rounds, "cpu.simulated workers", "redis_commands", "worker_requests")
         cells += _cells(rounds, "api_requests", "passes.p50", "passes.most")
+        for name in ("looks", "plans_read"):
+            cells.append(spread([step[name] / step["seconds"] for step in rounds]))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -135,15 +138,16 @@ def _costs(found: Found) -> str:
         f"| with | {' | '.join(who)} | store requests | Redis commands |", "|---" * 7 + "|",
     ]  # fmt: skip
     for title, key, steps in (
-        ("nothing waits, {} experiments", "experiments", found["light"]),
-        ("a backlog, {} workers", "workers", found["backlog"]),
+        ("nothing waits, {} experiments, {:g} s", "experiments", found["light"]),
+        ("a backlog, {} workers, {:g} s", "workers", found["backlog"]),
     ):
-        for value, rounds in _grouped(steps, key).items():
-            rounds = [step for step in rounds if step["finished"]]
+        for (value, seconds), every in _grouped(steps, key).items():
+            if not (rounds := [step for step in every if step["finished"]]):
+                continue
             cells = [_cost(rounds, one) for one in who.values()]
             for name in ("worker_requests", "redis_commands"):
                 cells.append(spread([step[name] / step["finished"] for step in rounds]))
-            lines.append(f"| {title.format(value)} | {' | '.join(cells)} |")
+            lines.append(f"| {title.format(value, seconds)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -173,10 +177,11 @@ def _killed(one: Found) -> str:
     )
 
 
-def _grouped(steps: list[Found], key: str) -> dict[int, list[Found]]:
-    found: dict[int, list[Found]] = {}
+def _grouped(steps: list[Found], key: str) -> dict[tuple[int, float], list[Found]]:
+    """Rounds of the same step: by what `key` names, and the mean of a segment's time."""
+    found: dict[tuple[int, float], list[Found]] = {}
     for step in steps:
-        found.setdefault(step[key], []).append(step)
+        found.setdefault((step[key], step["segment_seconds"]), []).append(step)
     return found
 
 
