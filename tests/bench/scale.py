@@ -20,7 +20,7 @@ from tests.bench.scale_workers import SIGMA, Job, run
 
 Found = dict[str, Any]
 
-SWEEP = "1:2 8:2 64:8 64:3 512:60 2048:240"
+SWEEP = "1:2 8:2 64:120 64:8 64:3 512:120 2048:240"
 LIGHT = "1:6 3:6"
 IN_A_PROCESS = 512
 """Workers of one process at most."""
@@ -279,7 +279,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=10, help="of a segment")
     parser.add_argument("--warm", type=float, default=10, help="seconds before a step counts")
     parser.add_argument("--step", type=float, default=20, help="seconds that a step counts")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--priority", type=int, default=0, help="nice value of all of it")
     parser.add_argument("--replicas", type=int, default=1, help="API processes")
     parser.add_argument("--checkpoint-kib", type=int, default=1)
