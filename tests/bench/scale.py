@@ -21,7 +21,7 @@ from tests.bench.scale_workers import SIGMA, Job, run
 Found = dict[str, Any]
 
 SWEEP = "1:2 8:2 64:120 64:8 64:3 512:120 2048:240"
-LIGHT = "1:6 3:6"
+LIGHT = "1:5 3:5"
 IN_A_PROCESS = 512
 """Workers of one process at most."""
 AT_LEAST = 4
@@ -112,9 +112,9 @@ def light(system: Scaled, count: int, seconds: float, options: argparse.Namespac
         time.sleep(0.2)
     made = [system.submit() for _ in range(count)]
     system.remember(made)
-    found = _watch(system, fleet, 3 * options.step, lambda: system.active() == 0)
+    found = _watch(system, fleet, 4 * options.step, lambda: system.active() == 0)
     fleet.end()
-    told = _told(system, fleet, found)
+    told = _told(system, fleet, found, accepted_since=min(at for _, at in made))
     return told | {"workers": workers, "segment_seconds": seconds, "experiments": count}
 
 
@@ -138,12 +138,14 @@ def _watch(system: Scaled, fleet: Workers, seconds: float, done: Any = lambda: F
     }  # fmt: skip
 
 
-def _told(system: Scaled, fleet: Workers, found: Found) -> Found:
+def _told(system: Scaled, fleet: Workers, found: Found, accepted_since: float = 0.0) -> Found:
+    """Of the waits only those of experiments of this step: an earlier one may have left some."""
     since, until = found["since"], found["until"]
     story = scale_events.read(fleet.files)
     system.ended_at |= story.done
     gaps, unused = scale_events.idle(story, since, until)
-    waited = scale_events.waits(story, system.works, system.ended_at, since, until)
+    works = {name: one for name, one in system.works.items() if one.accepted >= accepted_since}
+    waited = scale_events.waits(story, works, system.ended_at, since, until)
     ended = sum(since <= at < until for at in story.done.values())
     return found | {
         "offered": fleet.count / fleet.seconds,
@@ -283,9 +285,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--priority", type=int, default=0, help="nice value of all of it")
     parser.add_argument("--replicas", type=int, default=1, help="API processes")
     parser.add_argument("--checkpoint-kib", type=int, default=1)
-    parser.add_argument("--kill-segments", type=int, default=1160)
+    parser.add_argument("--kill-segments", type=int, default=928)
     parser.add_argument("--kill-workers", type=int, default=64)
-    parser.add_argument("--kill-seconds", type=float, default=6, help="of a segment")
+    parser.add_argument("--kill-seconds", type=float, default=5, help="of a segment")
     parser.add_argument("--kill-limit", type=float, default=400)
     parser.add_argument("--out", type=Path, help="FILE.md, and FILE.json beside it")
     return parser.parse_args()

@@ -46,7 +46,7 @@ def waits(
     story: Story, works: dict[str, Work], ended: dict[str, float], since: float, until: float
 ) -> list[float]:
     """From when a segment could be done until a worker had it, for those taken between two moments
-    and for the first time."""
+    and for the first time in this step."""
     found, seen = [], set()
     for at, work, _ in sorted(story.taken):
         if work in seen or work not in works:

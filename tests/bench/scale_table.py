@@ -36,7 +36,8 @@ finished in a second is a lower bound for servers of their own.
   a worker has it, with all that it asks before training: the queue's latency.
 - **gap**: of a worker, from the end of a segment, its children woken, to the next one's training.
 - **idle**: workers' time in gaps. **CPU**: shares of one core. **passes**: of the reconcile loop,
-  which rests {rest:g} s between two.
+  which rests {rest:g} s between two. **plans read**: again, since 256 MiB of them are kept.
+  **load**: the machine's average over a minute, at the end of the step.
 """
 
 
@@ -74,14 +75,14 @@ def _light(steps: list[Found]) -> str:
         "All there is to do are these experiments, submitted at once, each at most 40 segments"
         " wide; workers for all that can be done at a time. Nothing else waits.", "",
         "| experiments | workers | s a segment | finished/s | wait p50 s | p99 s | most s | n |"
-        " Redis commands/s | store requests/s, workers | API |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        " Redis commands/s | store requests/s, workers | API | load |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for (key, seconds), rounds in _grouped(steps, "experiments").items():
         cells = [str(key), str(rounds[0]["workers"]), f"{seconds:g}"]
         cells += _cells(rounds, "finished", "wait.p50", "wait.p99", "wait.most")
         cells += [str(sum(step["wait"]["n"] for step in rounds))]
-        cells += _cells(rounds, "redis_commands", "worker_requests", "api_requests")
+        cells += _cells(rounds, "redis_commands", "worker_requests", "api_requests", "load")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -107,8 +108,8 @@ def _backlog(steps: list[Found]) -> str:
     lines = [
         "| workers | s a segment | offered/s | finished/s | idle % | gap p50 s | p99 s | most s |"
         " CPU: Redis | store | API | workers | Redis commands/s | store requests/s, workers | API |"
-        " passes p50 s | most s | looks/s | plans read/s |",
-        "|---" * 19 + "|",
+        " passes p50 s | most s | looks/s | plans read/s | load |",
+        "|---" * 20 + "|",
     ]
     for (key, seconds), rounds in _grouped(steps, "workers").items():
         cells = [str(key), f"{seconds:g}", f"{rounds[0]['offered']:.3g}"]
@@ -120,6 +121,7 @@ def _backlog(steps: list[Found]) -> str:
         cells += _cells(rounds, "api_requests", "passes.p50", "passes.most")
         for name in ("looks", "plans_read"):
             cells.append(spread([step[name] / step["seconds"] for step in rounds]))
+        cells += _cells(rounds, "load")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
