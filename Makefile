@@ -11,9 +11,17 @@ MINUTES ?= 30
 SCALE ?= mini
 OUT ?= figures-output
 
-.PHONY: venv demo figures up test check format faults fuzz audit bench-fisher bench-fisher-late bench-load bench-scale
+.PHONY: venv env gpus trial demo figures up test check format faults fuzz audit bench-fisher bench-fisher-late bench-load bench-scale
 
 venv: $(STAMP)  ## installs into .venv
+
+# These two need a shell and no Python: they are for machines that have a container engine only.
+env:  ## .env for docker-compose.yml, with random secrets; again: adds what is missing
+	@sh deploy/env.sh
+
+# COUNT=8: GPUs 1 to 7, beside the compose file's own
+gpus:  ## docker-compose.gpus.yml: one more worker for each further GPU of this machine
+	@sh deploy/gpus.sh '$(or $(COUNT),1)'
 
 demo: venv  ## a small experiment from start to figure, in some minutes
 	$(BIN)/python -m deploy.demo
@@ -39,11 +47,16 @@ fuzz: venv  ## schemathesis against the real service, every kind of token
 faults: venv  ## every fault that is thought of, drawn and counted: nothing lost, nothing wrong
 	$(BIN)/python -m tests.faults.run --minutes '$(MINUTES)' $(ARGS)
 
+# ARGS='--file docker-compose.yml --file deploy/seaweedfs.yml' where that is the store
+trial: venv  ## the compose file on a container engine, with kills, restarts, upgrade and backup
+	$(BIN)/python -m tests.engine.trial $(ARGS)
+
 check: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.offline
 
 format: venv
 	$(BIN)/ruff format .

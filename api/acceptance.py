@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from api import meters
 from api.in_flight import InFlight, refused
-from shared import names, planning, schedule
+from shared import logs, names, planning, schedule
 from shared.errors import Corrupt, Invalid, NotFound
 from shared.plan import Plan
 from shared.precious import Precious
@@ -60,9 +61,10 @@ class Acceptance:
         links = {} if retries is None else {"retries": retries}
         versions = [config["training_version"] for config in plan.configs]
         stored = stored | {"submitted_by": {"id": by.id, "name": by.name}} | links
-        stored |= {"training_version": max(versions)}
+        stored |= {"training_version": max(versions), "request": logs.current("request")}
         created = Precious(self.store).create(names.experiment_object(id, "spec.json"), stored)
         if created:
+            meters.ACCEPTED.inc()
             service.keep_accepted(id, stored)
         if planning.is_certain(plan):
             service.keep_plan(id, plan)

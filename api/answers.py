@@ -152,6 +152,9 @@ ANSWERS: dict[str, dict[str, Schema]] = {
     },
     "experiment_runs": {"200": _page("runs", RUN)},
     "experiment_metrics": {"200": array(METRIC)},
+    "experiment_annotations": {
+        "200": array(record(time=TIME, timeEnd=TIME, title=TEXT, text=TEXT, tags=TEXT))
+    },
     "experiment_fisher": {"200": array(TRACE)},
     "experiment_second_order": {"200": array(TRACE)},
     "experiment_summary": {"200": SUMMARY},

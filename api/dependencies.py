@@ -77,7 +77,9 @@ class _Bearer(SecurityBase):
 
 
 async def _principal(request: Request, gate: Annotated[Gate, Depends(_gate)]) -> Principal:
-    return await gate.admit(request)
+    principal = await gate.admit(request)
+    request.state.principal = principal.name
+    return principal
 
 
 async def _allowed(

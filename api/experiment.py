@@ -21,6 +21,8 @@ class Accepted:
     """Id and name of who did; None: before that was noted."""
     retries: str | None = None
     """The experiment that this one tries again."""
+    request: str | None = None
+    """The X-Request-ID under which it was accepted; None: before that was noted."""
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,13 @@ class Heads:
             await self.app(scope, receive, send)
             return
 
+        asked: Scope = {**scope, "method": "GET"}
+
         async def send_head(message: Message) -> None:
             """The answer ends where its body would begin: a stream would go on for ever."""
             if message["type"] == "http.response.start":
+                scope["route"] = asked.get("route")  # for whoever counts requests
                 await send(message)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-        await self.app({**scope, "method": "GET"}, receive, send_head)
+        await self.app(asked, receive, send_head)

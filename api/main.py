@@ -4,14 +4,13 @@ import logging
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
 import uvicorn
 from fastapi import Depends, FastAPI
 from pydantic import ValidationError
 
-from api import errors, openapi, scratch
+from api import errors, openapi
 from api.auth import Gate
 from api.dependencies import READ, known_parameters
 from api.heads import Heads
@@ -37,8 +36,10 @@ from api.routers import (
 )
 from api.server import Server, raise_file_limit
 from api.service import Service
+from shared import logs, scratch
 from shared.errors import HubelError
 from shared.live import Live
+from shared.meters import BUILD, version
 from shared.queue import Sender, make_app
 from shared.records import Records
 from shared.settings import Settings
@@ -70,7 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(
         title="Hubel",
-        version=_version(),
+        version=version(),
         summary="Critical-learning-period experiments as a service",
         lifespan=lifespan,
         # The pages of documentation would load their scripts from elsewhere.
@@ -96,13 +97,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestId)
     return app
-
-
-def _version() -> str:
-    try:
-        return version("hubel")
-    except PackageNotFoundError:
-        return "0"
 
 
 def refusal(settings: Settings) -> str | None:
@@ -148,16 +142,17 @@ def _refuse(reason: str) -> NoReturn:
 
 def main() -> None:
     settings = _settings()
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    logs.set_up(settings.log_level, settings.log_format)
+    BUILD.labels("api", version()).set(1)
+    if settings.log_format == "text" and settings.log_level != "debug":  # for a person's eyes
+        logging.getLogger("hubel.access").setLevel(logging.WARNING)
     raise_file_limit()
     config = uvicorn.Config(
         create_app(settings),
         host=settings.host,
         port=settings.port,
         log_config=None,
-        access_log=settings.log_level == "debug",
+        access_log=False,
         server_header=False,
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=8,

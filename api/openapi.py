@@ -121,6 +121,7 @@ _FOLLOW = {
         "experiment_spec",
         "experiment_runs",
         "experiment_metrics",
+        "experiment_annotations",
         "experiment_fisher",
         "experiment_second_order",
         "experiment_summary",

@@ -8,14 +8,15 @@ import threading
 import time
 from typing import Any
 
-from api import outcome
+from api import meters, outcome
+from api.backlog import Backlog
 from api.experiment import Experiment
 from api.long_lived import LongLived
 from api.lost import Lost
 from api.service import Service
 from api.tracker import Tracker
 from api.watch import Watch
-from shared import planning
+from shared import logs, planning
 from shared.attempts import Attempts, History
 from shared.errors import Corrupt, HubelError, NotFound
 from shared.repairs import Repairs
@@ -34,7 +35,10 @@ class Reconciler:
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{id(self):x}"
         self.damage, self.lost = service.damage, Lost(service)
         self.watch = Watch(self.store, self.live)
+        self.backlog = Backlog(self.live)
         self._indexed: set[str] = set()
+        self._expired: set[tuple[str, float]] = set()
+        """Tries whose worker fell silent, and that are counted."""
         self._silent: dict[str, float] = {}
         """Since when nobody has held work whose last attempt has not said how it ended."""
         self._told: dict[tuple[str, int], str] = {}
@@ -57,13 +61,21 @@ class Reconciler:
             try:
                 self._long_lived.pass_over()
                 self.damage.pass_over()
-                if self.live.lead(self.owner, 5 * pause + 5):
-                    self.pass_over()
-                    self._mend()
+                leads = self.live.lead(self.owner, 5 * pause + 5)
+                meters.LEADER.set(leads)
+                if leads:
+                    self._pass()
             except HubelError as error:
                 log.warning("reconciling waits: %s", error.detail)
             except Exception:
                 log.exception("reconciling failed; it is tried again")
+
+    def _pass(self) -> None:
+        with meters.PASS.time():
+            self.pass_over()
+            damaged = self._mend()
+        meters.LAST_PASS.set_to_current_time()
+        self.backlog.publish(self.watch, damaged, 5 * self.service.settings.reconcile_seconds + 15)
 
     def pass_over(self) -> None:
         """Look at experiments that have no outcome yet: at those where something is to be done, and
@@ -71,12 +83,13 @@ class Reconciler:
         self.watch.take_up()
         self._indexed = {id for id in self._indexed if id in self.watch}
         for id in self.watch.due(self.service.room):
-            try:
-                self._try(id)
-            except HubelError as error:
-                log.warning("experiment %s waits: %s", id, error.detail)
-            except Exception:
-                log.exception("experiment %s could not be reconciled", id)
+            with logs.about(experiment=id):
+                try:
+                    self._try(id)
+                except HubelError as error:
+                    log.warning("experiment %s waits: %s", id, error.detail)
+                except Exception:
+                    log.exception("experiment %s could not be reconciled", id)
 
     def _try(self, id: str) -> None:
         try:
@@ -88,6 +101,10 @@ class Reconciler:
 
     def look_at(self, id: str) -> None:
         experiment = self.service.experiment(id)
+        with logs.about(request=experiment.accepted.request):
+            self._look_at(id, experiment)
+
+    def _look_at(self, id: str, experiment: Experiment) -> None:
         if experiment.outcome is not None:
             # Again: whoever wrote the outcome may have died before its copy.
             self.service.finish(id, experiment.outcome)
@@ -100,7 +117,8 @@ class Reconciler:
             self.service.index.mend(id)
             self._indexed.add(id)
         if experiment.plan is None:
-            self._prepare(experiment)
+            missing = self._prepare(experiment)
+            self.backlog.note(id, "preparing", map(preparation_work, missing))
             self.watch.note(id, [], had_room=True)
             return
         room = self.service.room()
@@ -113,13 +131,16 @@ class Reconciler:
             return
         works = [work_name(tracker.plan.segments[i]) for i in tracker.ready()]
         self.watch.note(id, works, had_room=room > 0)
+        state = "running" if tracker.has_begun(self.live) else "queued"
+        self.backlog.note(id, state, works, tracker.left() - len(works))
 
-    def _prepare(self, experiment: Experiment) -> None:
-        """Plan once every data set is there; until then see that somebody prepares them."""
+    def _prepare(self, experiment: Experiment) -> list[str]:
+        """Plan once every data set is there; until then see that somebody prepares them. Returns
+        those that are not."""
         if experiment.accepted.measures is not None:
             reason = "the plan of this measurement job is gone from the store"
             self._fail(experiment, {"reason": reason})
-            return
+            return []
         missing = planning.unprepared(experiment.spec, self.store)
         if not missing:
             self._plan(experiment)
@@ -134,6 +155,8 @@ class Reconciler:
                     )
             elif history.pause(self.service.settings) <= 0 and self.live.mark_queued(dataset):
                 self.service.sender.prepare(experiment.id, name)
+                meters.ACTIONS.labels("prepared").inc()
+        return list(missing)
 
     def _plan(self, experiment: Experiment) -> None:
         service = self.service
@@ -147,6 +170,7 @@ class Reconciler:
             self._fail(experiment, {"reason": error.detail})
             return
         service.keep_plan(experiment.id, plan)
+        meters.ACTIONS.labels("planned").inc()
 
     def _queue_waiting(
         self, experiment: Experiment, tracker: Tracker, waiting: list[int], room: int
@@ -163,10 +187,12 @@ class Reconciler:
         for work in idle:
             segment = tracker.plan.segments[works[work]]
             history = Attempts.of_segment(self.store, experiment.id, segment).history()
+            self._note_expiry(work, history)
             if history.exhausted(self.service.settings):
                 if self._is_over(work, history):
                     tracker.failed[works[work]] = history.shown()
                     log.error("segment %s is set aside: %s", work, history.shown()["reason"])
+                    meters.ACTIONS.labels("set_aside").inc()
             elif history.pause(self.service.settings) > 0:
                 continue
             elif room <= 0 or not self.service.sender.wake(
@@ -174,19 +200,34 @@ class Reconciler:
             ):
                 return
             else:
+                again = works[work] in came_back or history.attempts
+                meters.ACTIONS.labels("requeued" if again else "queued").inc()
                 tracker.sent.add(works[work])
                 room -= 1
 
-    def _mend(self) -> None:
-        """Have somebody compute again what was found damaged."""
-        repairs = Repairs(self.store)
+    def _note_expiry(self, work: str, history: History) -> None:
+        """Nobody holds what somebody has begun and not ended. Asked again: without Redis all work
+        seems to be idle, and some may have been taken up since."""
+        if not history.is_open:
+            return
+        if (tried := (work, history.attempts[-1].started)) in self._expired:
+            return
+        if self.live.idle([work]) and self.live.answers():
+            self._expired.add(tried)
+            meters.EXPIRIES.inc()
+
+    def _mend(self) -> list[str]:
+        """Have somebody compute again what was found damaged. Returns the names of that work."""
+        repairs, works = Repairs(self.store), []
         for id, index in repairs.wanted():
             try:
-                self._see_to(repairs, id, index)
+                if work := self._see_to(repairs, id, index):
+                    works.append(work)
             except HubelError as error:
                 self._once(id, index, error.detail)
             except Exception:
                 log.exception("segment %d of experiment %s could not be seen to", index, id)
+        return works
 
     def _once(self, id: str, index: int, reason: str) -> None:
         """What nobody can do is looked at in each pass and told of in the first."""
@@ -194,19 +235,23 @@ class Reconciler:
             self._told[id, index] = reason
             log.warning("segment %d of experiment %s waits: %s", index, id, reason)
 
-    def _see_to(self, repairs: Repairs, id: str, index: int) -> None:
+    def _see_to(self, repairs: Repairs, id: str, index: int) -> str | None:
+        """The name of the work that is to be done for it."""
         segments, settings = self.service.tracker(id).plan.segments, self.service.settings
         if index >= len(segments):
             raise NotFound(f"its plan has {len(segments)} (hubel fsck --repair removes the mark)")
         segment = segments[index]
         if not self.live.idle([work := repair_work(segment)]):
-            return
+            return work
         history = Attempts.of_repair(self.store, id, index).history()
         if history.exhausted(settings) and self._is_over(work, history):
             log.error("segment %d of experiment %s cannot be mended", index, id)
             repairs.give_up(id, index, history.shown())
-        elif history.pause(settings) <= 0 and self.live.mark_queued(work):
+            return None
+        if history.pause(settings) <= 0 and self.live.mark_queued(work):
             self.service.sender.repair(id, index, segment)
+            meters.ACTIONS.labels("repaired").inc()
+        return work
 
     def _is_over(self, work: str, history: History) -> bool:
         """Whether the last attempt has ended: it says so, or nobody holds the work for half a lease
@@ -223,4 +268,5 @@ class Reconciler:
 
     def _finish(self, experiment: Experiment, end: dict[str, Any]) -> None:
         if self.service.finish(experiment.id, end):
+            meters.ACTIONS.labels("finished").inc()
             log.info("experiment %s has %s", experiment.id, end["state"])

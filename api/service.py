@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from api import listing, outcome, status
+from api import listing, meters, outcome, status
 from api.acceptance import Acceptance
 from api.damage import Damage
 from api.experiment import Accepted, Experiment
@@ -87,6 +87,8 @@ class Service:
         stored = plan.model_dump()
         if Precious(self.store).create(names.experiment_object(id, "plan.json"), stored):
             self._keep_tracker(id, plan)
+            if self.accepted(id).measures is None:
+                meters.planned(plan)
 
     def keep_twice(self, id: str) -> None:
         """What was accepted; by an earlier version, or a process that died, perhaps once."""
@@ -162,7 +164,7 @@ class Service:
     def keep_accepted(self, id: str, stored: dict[str, Any]) -> Accepted:
         """In memory."""
         spec = stored_spec.read(id, stored)
-        links = (stored.get(name) for name in ("measures", "submitted_by", "retries"))
+        links = (stored.get(name) for name in ("measures", "submitted_by", "retries", "request"))
         found = Accepted(spec, stored["accepted"], *links)
         return self._accepted.keep(id, found, ACCEPTED_SIZE + 100 * len(spec.seeds))
 
@@ -218,6 +220,8 @@ class Service:
         """Write the outcome, once. False where there is another."""
         ours = self.outcomes.write(id, outcome)
         self.store.remove(names.active_marker(id))
+        if ours:
+            meters.ENDED.labels(outcome["state"]).inc()
         return ours
 
     def cancel(self, id: str) -> dict[str, Any]:

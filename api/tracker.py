@@ -102,6 +102,14 @@ class Tracker:
         return [i for i in self.todo if i not in self.done and i not in self.failed
                 and self._parent_done(i)]  # fmt: skip
 
+    def left(self) -> int:
+        """Segments that are neither done nor have failed; some may wait for one that has."""
+        return sum(i not in self.done and i not in self.failed for i in self.todo)
+
+    def has_begun(self, live: Live) -> bool:
+        """Something was trained for it, or is."""
+        return any(i in self.done for i in self.todo) or bool(self.running(live))
+
     def finished(self) -> bool:
         """True once every run is done, has failed, or waits for what has failed."""
         return not self.ready()

@@ -5,8 +5,8 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-from api import limits, scratch
-from shared import dataset_store
+from api import limits
+from shared import dataset_store, scratch
 from shared.arrays import Summary
 from shared.datasets import CATALOG
 from shared.errors import Conflict, Fault, Invalid, TooLarge

@@ -90,6 +90,9 @@ class Watch:
     def __contains__(self, id: str) -> bool:
         return id in self._watched
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._watched)
+
     def _by_urgency(self, room: Callable[[], int]) -> Iterator[str]:
         yield from self._changed()
         waiting = [(one.tried, id) for id, one in self._watched.items() if one.waits]

@@ -179,6 +179,7 @@ class LocalMode:
         env = {f"HUBEL_{field.upper()}": str(value) for field, value in fields.items()}
         env["HUBEL_DATA_DIR"] = os.environ.get("HUBEL_DATA_DIR", f"{self.data}/datasets")
         env["PYTHONUNBUFFERED"] = "1"
+        env["HUBEL_LOG_FORMAT"] = os.environ.get("HUBEL_LOG_FORMAT", "text")
         argv = [sys.executable, "-m", module]
         return Program(name, argv, is_ready, {**env, **self._env}, grace_seconds=grace_seconds)
 

@@ -3,6 +3,6 @@
 ARG STORE_IMAGE
 FROM ${STORE_IMAGE}
 
-USER root
+USER 0:0
 RUN mkdir -p /objects && chown 10001:10001 /objects
 USER 10001:10001

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from redis import Redis
 from redis.exceptions import RedisError
 
+from shared import meters
 from shared.settings import Settings
 
 T = TypeVar("T")
@@ -24,6 +25,7 @@ PAUSE_SECONDS = 1.0
 LOST_SECONDS = 20
 LOOK_SECONDS = 5.0
 """How often the queue is read, at most: a thousand messages take 10 ms."""
+SCANNED_AT_ONCE = 2000
 QUEUE = "hubel"
 """Celery's list of messages."""
 WORK = "work"
@@ -147,6 +149,28 @@ class Live:
         found = self._try(lambda: self._redis.llen(QUEUE), None)
         return None if found is None else int(found)
 
+    # --- how much work there is ---
+
+    def leased(self) -> list[str] | None:
+        """What somebody holds; None: nobody can say."""
+        prefix = "hubel:lease:"
+        return self._try(
+            lambda: [
+                key.removeprefix(prefix)
+                for key in self._redis.scan_iter(f"{prefix}*", count=SCANNED_AT_ONCE)
+            ],
+            None,
+        )
+
+    def tell_backlog(self, backlog: dict[str, Any], seconds: float) -> None:
+        text = json.dumps(backlog)
+        self._try(lambda: self._redis.set("hubel:backlog", text, px=int(seconds * 1000)), None)
+
+    def backlog(self) -> dict[str, Any] | None:
+        """As the process that reconciles has counted it; None: nobody has lately."""
+        text = self._try(lambda: self._redis.get("hubel:backlog"), None)
+        return json.loads(text) if text else None
+
     # --- live progress ---
 
     def report(self, work: str, progress: dict[str, Any]) -> None:
@@ -198,8 +222,10 @@ class Live:
         if time.monotonic() < self._down_until:
             return otherwise
         try:
-            return call()
+            with meters.timed(meters.REDIS):
+                return call()
         except (RedisError, OSError) as error:
+            meters.REDIS_ERRORS.inc()
             self._down_until = time.monotonic() + PAUSE_SECONDS
             log.warning("redis does not answer (work goes on): %s", error)
             return otherwise

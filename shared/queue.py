@@ -8,6 +8,7 @@ from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
 
+from shared import logs
 from shared.live import QUEUE, WORK, Live
 from shared.plan import Plan, Segment
 from shared.settings import Settings
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 TRAIN = "hubel.train"
 PREPARE = "hubel.prepare"
 REPAIR = "hubel.repair"
+REQUEST = "hubel_request"
+"""Header of a message: the request that asked for it, for the logs."""
 
 
 def make_app(settings: Settings) -> Celery:
@@ -79,7 +82,8 @@ class Sender:
 
     def _send(self, task: str, work: str, *args: Any) -> bool:
         try:
-            self.app.send_task(task, args=args, headers={WORK: work}, retry=False)
+            headers = {WORK: work, REQUEST: logs.current("request")}
+            self.app.send_task(task, args=args, headers=headers, retry=False)
         except (KombuError, OperationalError, RedisError, OSError) as error:
             log.warning("%s %s was not queued: %s", task, args, error)
             return False

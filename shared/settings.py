@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     admin_token: Annotated[SecretStr | None, AfterValidator(_checked)] = Field(
         None, description="with all scopes, and not in the store"
     )
+    read_token: Annotated[SecretStr | None, AfterValidator(_checked)] = Field(
+        None, description="with the scope 'read', and not in the store: for dashboards"
+    )
     require_tokens: bool | None = Field(None, description="null: unless the host is loopback")
     reconcile_seconds: float = Field(3, ge=0.1)
     max_attempts: int = Field(4, ge=1, description="tries at one segment before its runs fail")
@@ -98,7 +101,11 @@ class Settings(BaseSettings):
     allow_download: bool = True
     scratch_dir: Path | None = Field(None, description="for files in passing; null: the system's")
 
+    metrics_host: str = Field("127.0.0.1", description="where a worker shows its metrics")
+    metrics_port: int = Field(0, ge=0, le=65_535, description="of a worker; 0: it shows none")
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "text"] = "json"
 
     @property
     def scratch(self) -> Path:

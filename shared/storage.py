@@ -22,11 +22,11 @@ import urllib3
 from minio import Minio
 from minio.error import S3Error
 
+from shared import meters, sealed, store_promises
 from shared import names as named
-from shared import sealed, store_promises
 from shared.errors import Corrupt, NotFound, StoreUnsuitable
 from shared.settings import Settings
-from shared.store_failures import CutOff, Retry, answered, translated
+from shared.store_failures import CutOff, Pool, Retry, answered, counted, translated
 
 CONNECT_SECONDS = 2.0
 READ_SECONDS = 15.0
@@ -54,7 +54,7 @@ class Storage:
         self._bucket = settings.s3_bucket
         # put_object has no conditional headers (given as metadata they become X-Amz-Meta-...),
         # so `create` uses this pool itself, with a presigned link.
-        self._http = urllib3.PoolManager(
+        self._http = Pool(
             maxsize=32,
             timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=read_seconds),
             retries=Retry(total=2, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
@@ -135,7 +135,7 @@ class Storage:
         if response.status in (409, 412):  # 409: another conditional write was under way
             retried = bool(response.retries and response.retries.history)
             return retried and self.read(name) == data
-        raise answered(name, response)
+        raise counted(answered(name, response))
 
     def create_json(self, name: str, value: dict[str, Any]) -> bool:
         return self.create(name, sealed.dump(value), "application/json")
@@ -284,6 +284,8 @@ def _again(read: Callable[[], T]) -> T:
             return read()
         except (Corrupt, CutOff) as error:
             if left == 0:
+                if isinstance(error, Corrupt):
+                    meters.STORE_ERRORS["corrupt"].inc()
                 raise
             log.warning("read again: %s", error)
     raise AssertionError("there is at least one read")

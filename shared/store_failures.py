@@ -6,17 +6,19 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from xml.etree.ElementTree import ParseError
 
 import urllib3
 from minio.error import InvalidResponseError, S3Error, ServerError
 from urllib3.exceptions import HTTPError, MaxRetryError, ProtocolError, ReadTimeoutError
 
+from shared import meters
 from shared.errors import NotFound, StoreUnavailable, StoreUnsuitable
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EROFS}
 _MISSING = {"NoSuchKey", "NoSuchObject", "ResourceNotFound"}
+_LISTS = re.compile(r"[?&](list-type|prefix)=")
 _CODE = re.compile(rb"<Code>([A-Za-z]{1,64})</Code>")
 _REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed"}
 
@@ -45,9 +47,35 @@ class Retry(urllib3.Retry):
         return super().increment(method, url, response, error, _pool, _stacktrace)
 
 
+class Pool(urllib3.PoolManager):
+    """Says how long each answer took to begin, by what was asked."""
+
+    def urlopen(  # type: ignore[override]
+        self, method: str, url: str, redirect: bool = True, **kw: Any
+    ) -> urllib3.BaseHTTPResponse:
+        operation = "list" if _LISTS.search(url) else method.lower()
+        with meters.timed(meters.STORE[operation]):
+            return super().urlopen(method, url, redirect, **kw)
+
+
 @contextmanager
 def translated(name: str) -> Iterator[None]:
     """Around a call of the SDK about an object, or a prefix, of this name."""
+    try:
+        with _translated(name):
+            yield
+    except (StoreUnavailable, StoreUnsuitable) as error:
+        raise counted(error) from error.__cause__
+
+
+def counted(error: StoreUnavailable | StoreUnsuitable) -> StoreUnavailable | StoreUnsuitable:
+    kind = "unavailable" if isinstance(error, StoreUnavailable) else "unsuitable"
+    meters.STORE_ERRORS[kind].inc()
+    return error
+
+
+@contextmanager
+def _translated(name: str) -> Iterator[None]:
     try:
         yield
     except S3Error as error:

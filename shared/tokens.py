@@ -43,6 +43,7 @@ class Principal:
 
 LOCAL = Principal("local", "this machine", "admin")
 ADMIN = Principal("admin", "HUBEL_ADMIN_TOKEN", "admin")
+READER = Principal("reader", "HUBEL_READ_TOKEN", "read")
 
 
 class NewToken(Part):

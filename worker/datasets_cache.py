@@ -7,6 +7,7 @@ from shared.arrays import NAMES, Arrays, subset_indices
 from shared.cache import Cache
 from shared.errors import Corrupt, NotFound
 from shared.schedule import Config
+from shared.scratch import DATASETS
 from shared.settings import Settings
 from shared.storage import Storage
 from worker.preparation import fetch, make_again
@@ -29,7 +30,7 @@ def arrays(
 
 
 def _whole(data: Config, store: Storage, settings: Settings, tick: Callable[[], None]) -> Arrays:
-    cache = settings.scratch / "hubel-datasets"
+    cache = settings.scratch / DATASETS
     try:
         return fetch(data["digest"], store, cache, tick)
     except (Corrupt, NotFound) as error:

@@ -51,3 +51,12 @@ def numerics_class(device: str) -> str:
 def describe(device: str) -> dict[str, Any]:
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or "cpu"
     return {"kind": device, "name": name, "torch": torch.__version__}
+
+
+def uuid(device: str) -> str:
+    """By which the driver's tools know it, whatever is visible to this process; empty where it has
+    none."""
+    if device != "cuda":
+        return ""
+    found = str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
+    return found.removeprefix("GPU-").removeprefix("MIG-")

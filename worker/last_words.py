@@ -3,9 +3,11 @@ parent reads there how the child died."""
 
 import contextlib
 import faulthandler
+import glob
 import logging
 import os
 import socket
+import time
 from functools import cache
 from pathlib import Path
 from typing import IO, Self
@@ -13,6 +15,7 @@ from typing import IO, Self
 from shared.settings import Settings
 
 KEPT_BYTES = 8_000
+OLD_SECONDS = 7 * 86_400
 _PREFIX = "hubel-worker-"
 
 
@@ -20,7 +23,7 @@ class LastWords:
     """Holds for one process; `with` for each piece of work. A full disk silences it, no more."""
 
     def __init__(self, settings: Settings) -> None:
-        self.path = settings.scratch / f"{_PREFIX}{os.getppid()}-{os.getpid()}.log"
+        self.path = settings.scratch / f"{_stem(os.getppid())}{os.getpid()}.log"
         self._file: IO[str] | None = None
         self._handler: logging.Handler | None = None
 
@@ -59,6 +62,11 @@ def supervisor_name(parent: int) -> str:
     return f"{socket.gethostname()}:{parent}"
 
 
+def _stem(parent: int) -> str:
+    """With the machine's name: containers may share the disk, and number their processes alike."""
+    return f"{_PREFIX}{supervisor_name(parent).replace(':', '-')}-"
+
+
 def read(path: Path) -> str:
     """The end of it; nothing where it is gone."""
     try:
@@ -71,8 +79,16 @@ def read(path: Path) -> str:
 
 def of_children(parent: int, settings: Settings) -> dict[int, Path]:
     """By process: the files of the children of `parent` that are at work, or died at it."""
-    found = settings.scratch.glob(f"{_PREFIX}{parent}-*.log")
+    found = settings.scratch.glob(f"{glob.escape(_stem(parent))}*.log")
     return {int(path.stem.rsplit("-", 1)[-1]): path for path in found}
+
+
+def forget_the_old(settings: Settings) -> None:
+    """Of containers that are no more: nobody says anything for so long and lives."""
+    for path in settings.scratch.glob(f"{_PREFIX}*.log"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > OLD_SECONDS:
+                path.unlink()
 
 
 def forget_the_dead(parent: int, settings: Settings) -> None:

@@ -44,11 +44,13 @@ class Machine:
     def rest(self, error: Exception | None) -> None:
         """Leave the queue to others until it is fit. Looks after a while, longer each time."""
         rest = 1.0
+        self.pulse.note_fitness(error is None)
         while error is not None and not self.pulse.is_stopping():
             log.warning("this worker takes nothing for %.0f s: %s", rest, error)
             self.pulse.rest(rest)
             rest = min(LONGEST_REST, 2 * rest)
             error = self._unfit()
+        self.pulse.note_fitness(error is None)
 
     def _unfit(self) -> Exception | None:
         try:

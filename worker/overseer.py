@@ -18,6 +18,7 @@ from typing import Any
 from celery import signals
 from celery.worker import state
 
+from shared import logs
 from shared.attempts import Attempts, Failure
 from shared.errors import HubelError
 from shared.live import WORK, Live
@@ -26,7 +27,7 @@ from shared.records import Records
 from shared.settings import Settings
 from shared.storage import Storage
 from shared.work import preparation_work, repair_work, work_name
-from worker import last_words
+from worker import last_words, meters
 from worker.last_words import supervisor_name
 from worker.pulse import Pulse
 
@@ -73,12 +74,13 @@ class Overseer:
     def _note_deaths(self) -> None:
         while True:
             task, args, said = self._deaths.get()
-            try:
-                self._note(task, args, said)
-            except HubelError as error:
-                log.warning("how a child died was not written down: %s", error.detail)
-            except Exception:
-                log.exception("how a child died was not written down")
+            with logs.about(experiment=args[0] if args else None, worker=self.name):
+                try:
+                    self._note(task, args, said)
+                except HubelError as error:
+                    log.warning("how a child died was not written down: %s", error.detail)
+                except Exception:
+                    log.exception("how a child died was not written down")
             if self._deaths.empty():
                 last_words.forget_the_dead(os.getpid(), self.settings)
 
@@ -94,9 +96,11 @@ class Overseer:
         pid = int(worker.rsplit(":", 1)[-1])
         words = last_words.of_children(os.getpid(), self.settings).get(pid)
         failure = self._failure(pid, said, last_words.read(words) if words else "")
+        meters.DEATHS[_reason(failure)].inc()
         attempts.fail(attempt, failure)
         self._live.release(work, worker)
-        log.error("child %d died at %s: %s: %s", pid, work, failure.error, failure.message)
+        with logs.about(segment=work):
+            log.error("child %d died at %s: %s: %s", pid, work, failure.error, failure.message)
 
     def _failure(self, pid: int, said: str, words: str) -> Failure:
         if pid in self._ended_hung:
@@ -123,6 +127,8 @@ class Overseer:
             try:
                 self._look_at_children()
                 self._listen()
+                if not state.active_requests:
+                    meters.IDLE.inc(LOOK_SECONDS)
             except Exception:
                 log.exception("the overseer looks again")
 
@@ -162,6 +168,10 @@ class Overseer:
         if self._deaf >= DEAF_SECONDS:
             log.error("idle, and given nothing of what is queued: this worker ends")
             os._exit(DEAF)
+
+
+def _reason(failure: Failure) -> str:
+    return failure.kind if failure.kind in meters.DEATHS else "died"
 
 
 def _tried(store: Storage, task: str, args: list[Any]) -> tuple[str, Attempts]:

@@ -4,7 +4,6 @@ import hashlib
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from shared import dataset_store, names
 from shared.arrays import NAMES, Arrays, Summary, load, write_arrays
 from shared.datasets import CATALOG
 from shared.errors import Corrupt, DataDamaged, DatasetUnavailable, NotFound
+from shared.scratch import FETCH, PREPARE, Folder
 from shared.settings import Settings
 from shared.storage import READS, Storage
 from worker.datasets import BUILTIN
@@ -38,10 +38,10 @@ def prepare(name: str, store: Storage, settings: Settings) -> Summary:
 @contextmanager
 def _made(name: str, settings: Settings) -> Iterator[tuple[Summary, Path]]:
     arrays = BUILTIN[name](settings.data_dir, settings.allow_download)
-    with tempfile.TemporaryDirectory(prefix="hubel-prepare-", dir=settings.scratch_dir) as folder:
-        summary = write_arrays(arrays, Path(folder))
+    with Folder(settings.scratch, PREPARE) as folder:
+        summary = write_arrays(arrays, folder)
         _check_whole(name, summary)
-        yield summary, Path(folder)
+        yield summary, folder
 
 
 def _check_whole(name: str, summary: Summary) -> None:
@@ -113,8 +113,8 @@ def _verifies(folder: Path, summary: Summary) -> bool:
 
 def _download(summary: Summary, store: Storage, folder: Path, tick: Tick) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder.parent) as passing:
-        fresh = Path(passing) / "arrays"
+    with Folder(folder.parent, FETCH) as passing:
+        fresh = passing / "arrays"
         fresh.mkdir()
         for name in NAMES:
             _read_checked(name, summary, store, fresh / f"{name}.npy", tick)

@@ -1,10 +1,13 @@
 """What a worker's parent and its child tell each other, in memory that both see. Without a lock:
 either may be killed at any moment, and a lock would stay with it for ever."""
 
+import json
 import time
-from multiprocessing.sharedctypes import RawValue
+from multiprocessing.sharedctypes import RawArray, RawValue
+from typing import Any
 
 _LOOK_SECONDS = 0.2
+_SAID_BYTES = 1000
 
 
 class Pulse:
@@ -13,6 +16,8 @@ class Pulse:
     def __init__(self) -> None:
         self._beats = RawValue("Q", 0)
         self._stop = RawValue("d", 0.0)
+        self._rests = RawValue("b", 0)
+        self._said = RawArray("c", _SAID_BYTES)
 
     def beat(self) -> None:
         self._beats.value += 1
@@ -31,6 +36,27 @@ class Pulse:
     def stopping_for(self) -> float:
         """Seconds since this worker was asked to stop; 0 where it was not."""
         return time.monotonic() - self._stop.value if self._stop.value else 0.0
+
+    def say(self, about: dict[str, Any]) -> None:
+        """Of the child: its process, its device."""
+        text = json.dumps(about).encode()
+        if len(text) < _SAID_BYTES:
+            self._said.value = text
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """Nothing before it was said, or while it is being said."""
+        try:
+            return dict(json.loads(self._said.value))
+        except ValueError:
+            return {}
+
+    @property
+    def is_unfit(self) -> bool:
+        return bool(self._rests.value)
+
+    def note_fitness(self, is_fit: bool) -> None:
+        self._rests.value = not is_fit
 
     def rest(self, seconds: float) -> None:
         """Alive, until this worker is asked to stop."""

@@ -12,7 +12,7 @@ from shared import moments, names, numbers
 from shared.chain import Manifest
 from shared.errors import Corrupt, Stopped
 from shared.plan import Plan, Probed, Segment
-from worker import probes
+from worker import meters, probes
 from worker.bench import Bench
 from worker.states import States, encoded
 from worker.train import Trainer
@@ -25,11 +25,15 @@ def execute(bench: Bench, plan: Plan, segment: Segment) -> bool:
     missing = _missing(bench, segment)
     manifest = bench.records.manifest(segment.scope, segment.key)
     if manifest is not None and not missing:
+        meters.SEGMENTS["reused"].inc()
         return True
     work = _Work(bench, plan, segment)
     if manifest is None:
-        return work.train(missing)
+        done = work.train(missing)
+        meters.SEGMENTS["trained" if done else "given_back"].inc()
+        return done
     work.replay(manifest, missing)
+    meters.SEGMENTS["measured"].inc()
     return True
 
 
@@ -81,6 +85,7 @@ class _Work:
             self._measure(start, missing)
             for epoch in range(start, self.segment.end):
                 self._epoch(epoch)
+                meters.EPOCHS["trained"].inc()
                 self.trainer.remember()
                 self._measure(epoch + 1, missing)
                 if self.bench.stopping():
@@ -99,6 +104,7 @@ class _Work:
             self._measure(self.segment.start, missing)
             for epoch in range(self.segment.start, inside):
                 self._epoch(epoch)
+                meters.EPOCHS["replayed"].inc()
                 self._measure(epoch + 1, missing, replayed=True)
         if any(epoch == self.segment.end for epoch, _ in missing):
             self.states.restore(manifest)
@@ -119,7 +125,9 @@ class _Work:
     def _measure(self, epoch: int, missing: list[Probed], replayed: bool = False) -> None:
         for digest in [digest for at, digest in missing if at == epoch]:
             probe = self.plan.probes[digest]
+            began = time.monotonic()
             values = probes.measure(self.trainer, probe, epoch, self.bench.tick)
+            meters.SECONDS["measuring"].inc(time.monotonic() - began)
             key = self.segment.state(epoch)
             record = {
                 "probe": probe,
@@ -157,6 +165,8 @@ class _Work:
     def _finish(self, start: int, end: int) -> None:
         checkpoint = self.trainer.checkpoint()
         self.bench.patiently(lambda: self._store(start, end, checkpoint))
+        meters.CHECKPOINTS["written"].inc(len(checkpoint))
+        log.info("trained epochs %d to %d", start + 1, end)
 
     def _store(self, start: int, end: int, checkpoint: bytes) -> None:
         """Blobs first, then the pointers of the epochs inside, the manifest last."""

@@ -15,6 +15,7 @@ from shared.chain import Manifest
 from shared.errors import Corrupt, NotFound, NotReady
 from shared.plan import Plan, Segment
 from shared.schedule import learning_rate
+from worker import meters
 from worker.bench import Bench
 from worker.train import Trainer
 
@@ -72,7 +73,9 @@ class States:
 
     def _loaded(self, manifest: Manifest) -> bool:
         try:
-            self.trainer.load(self.store.read_blob(manifest.checkpoint))
+            checkpoint = self.store.read_blob(manifest.checkpoint)
+            self.trainer.load(checkpoint)
+            meters.CHECKPOINTS["read"].inc(len(checkpoint))
         except (Corrupt, NotFound) as error:
             log.error("state %s is trained again: %s", manifest.key, error)
             return False
@@ -141,6 +144,7 @@ class States:
     def _train_on(self, manifest: Manifest) -> dict[str, bytes]:
         """From the state before it. Blobs that came out as they were are written again."""
         rows = [self.train_epoch(epoch) for epoch in range(manifest.start, manifest.end)]
+        meters.EPOCHS["replayed"].inc(len(rows))
         blobs = {_digest(data): data for data in (self.trainer.checkpoint(), encoded(rows))}
         if manifest.checkpoint in blobs:
             # Before it is stored: should this end in between, it counts as lost and not as
@@ -157,7 +161,9 @@ class States:
         if 0 < epoch == stretch.optimizer_restart:
             self.trainer.forget_momentum()
         metrics = self.trainer.train_epoch(epoch, stretch.stimulus, rate, self.bench.tick)
-        self.bench.after_epoch(epoch + 1, time.monotonic() - began)
+        took = time.monotonic() - began
+        meters.SECONDS["training"].inc(took)
+        self.bench.after_epoch(epoch + 1, took)
         return {"epoch": epoch + 1, "stimulus": stretch.stimulus, **metrics}
 
 

@@ -13,16 +13,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from celery import Celery
+from celery import Celery, Task
 
-from shared import names
+from shared import logs, names
 from shared.attempts import Attempts, Failure, Kind
 from shared.errors import Cancelled, HubelError, NotReady, Stopped
-from shared.live import Live
+from shared.live import WORK, Live
 from shared.plan import Plan, Segment
-from shared.queue import PREPARE, REPAIR, TRAIN, Sender
+from shared.queue import PREPARE, REPAIR, REQUEST, TRAIN, Sender
 from shared.records import Records
 from shared.repairs import Repairs
 from shared.schedule import check_version
@@ -30,6 +30,7 @@ from shared.settings import Settings
 from shared.storage import Storage
 from shared.store_failures import is_no_room
 from shared.work import preparation_work, repair_work, work_name
+from worker import meters
 from worker.heartbeat import Heartbeat
 from worker.last_words import LastWords, supervisor_name
 from worker.machine import UNFIT, Machine
@@ -65,6 +66,7 @@ class Crew:
         self.machine = Machine(settings, self.store, pulse)
         self.supervisor = supervisor_name(os.getppid())
         self.name = f"{self.supervisor}:{os.getpid()}"
+        logs.at_work(worker=self.name)
         self.words = LastWords(settings)
         self.plan = lru_cache(maxsize=8)(self.records.plan)
 
@@ -118,10 +120,20 @@ class Crew:
             is_too_early = history.pause(self.settings) > 0  # a message that came twice
             if self._ended(experiment) or history.exhausted(self.settings) or is_too_early:
                 return False
-            self.machine.device()
+            self._introduce(self.machine.device())
             return self._attempt(work, experiment, attempts, run, patience)
         finally:
             self.live.release(work, self.name)
+
+    def _introduce(self, place: str) -> None:
+        """Once: tell the parent what this process works on."""
+        if self.pulse.said.get("pid") == os.getpid():
+            return
+        from worker import device
+
+        about = {"pid": os.getpid(), "device": place, "uuid": device.uuid(place)}
+        about |= {"name": device.describe(place)["name"], "numerics": device.numerics_class(place)}
+        self.pulse.say(about)
 
     def _attempt(
         self,
@@ -145,11 +157,13 @@ class Crew:
             except (Cancelled, NotReady, Stopped) as reason:
                 log.warning("%s given back: %s", work, reason)
                 done = False
+                meters.SEGMENTS["given_back"].inc()
             except UNFIT:
                 attempts.forget(attempt)
                 raise
             except Exception as error:
                 log.exception("%s failed", work)
+                meters.SEGMENTS["failed"].inc()
                 self._write_down(attempts, attempt, error)
                 raise
         attempts.forget(attempt)
@@ -171,6 +185,7 @@ class Crew:
         log.error("%s hangs: %s", work, message)
         try:
             attempts.fail(attempt, Failure("hung", "Hang", message, self.words.tail()))
+            meters.DEATHS["hung"].inc()  # else the parent counts it, when it writes this down
             self.live.release(work, self.name)
         finally:
             os._exit(HUNG)
@@ -265,6 +280,16 @@ def _reason(error: Exception) -> str:
         return error.detail
     where = traceback.extract_tb(error.__traceback__)[-1]
     return f"{error} ({Path(where.filename).name}:{where.lineno})"
+
+
+def note_ids(task: Task, args: list[Any], **_: Any) -> None:
+    """What is logged from here on is about this piece of work."""
+    request = task.request
+    logs.at_work(request=request.get(REQUEST), experiment=args[0], segment=request.get(WORK))
+
+
+def drop_ids(**_: Any) -> None:
+    logs.at_work(request=None, experiment=None, segment=None)
 
 
 _crew: list[Crew] = []

@@ -32,8 +32,8 @@ router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
 State = Literal["preparing", "queued", "running", "succeeded", "failed", "cancelled"]
 POLL_SECONDS = 2
 PARTS = (
-    "spec", "runs", "metrics", "fisher", "second_order", "summary", "analysis", "checkpoints",
-    "measurements", "events", "failures", "cancel", "retry",
+    "spec", "runs", "metrics", "annotations", "fisher", "second_order", "summary", "analysis",
+    "checkpoints", "measurements", "events", "failures", "cancel", "retry",
 )  # fmt: skip
 
 

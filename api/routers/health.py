@@ -1,9 +1,11 @@
-"""Is the process alive, and can it serve?"""
+"""Is the process alive, can it serve, and what does it count?"""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 
-from api.dependencies import Json, ReadinessIn
-from api.errors import responses
+from api import meters
+from api.dependencies import READ, Json, ReadinessIn, ServiceIn
+from api.errors import refusals, responses
 from shared.errors import StoreUnavailable
 
 router = APIRouter(tags=["health"])
@@ -23,3 +25,16 @@ def readiness(readiness: ReadinessIn) -> Json:
         raise StoreUnavailable("; ".join(fault.message for fault in faults), faults)
     status = "degraded" if faults else "ready"
     return {"status": status, "errors": [vars(fault) for fault in faults]}
+
+
+@router.get(
+    "/metrics",
+    operation_id="prometheus",
+    dependencies=[READ],
+    response_class=PlainTextResponse,
+    responses=refusals(),
+)
+def metrics(request: Request, service: ServiceIn) -> Response:
+    """For Prometheus, in its text format or OpenMetrics; what workers count stands at their own."""
+    text, media_type = meters.exposition(service.live, request.headers.get("accept", ""))
+    return Response(text, media_type=media_type)

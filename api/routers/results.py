@@ -19,6 +19,7 @@ from api.dependencies import (
 from api.errors import responses
 from api.experiment import Experiment
 from api.figures import FIGURES, NORMALISED, OVERLAID
+from shared import annotations as marks
 from shared import numbers, rows, score
 from shared.choices import choices
 from shared.errors import Fault, Invalid, NotFound
@@ -125,6 +126,20 @@ def metrics(
     token = pages.token(rows.position(page[size - 1]), filters) if len(page) > size else None
     path = f"/v1/experiments/{id}/metrics"
     return tables.array(page[:size], path, given | {"page_size": size}, token)
+
+
+@router.get(
+    "/experiments/{id}/annotations",
+    operation_id="experiment_annotations",
+    responses=responses(404),
+)
+def annotations(
+    id: ExperimentId, service: ServiceIn, results: ResultsIn, run: tables.Runs = None
+) -> list[Json]:
+    """The deficit windows, each once: a bare array of {time, timeEnd, title, text, tags}, as
+    Grafana's annotations are. Times are those of /metrics?time=experiment."""
+    clock = _clock(service.experiment(id), results)
+    return marks.annotations(tables.chosen(results.plan.runs, run), clock)
 
 
 def _clock(experiment: Experiment, results: Results) -> rows.Clock:

@@ -206,6 +206,9 @@ class Crew(tasks.Crew):
         self._kept.move_to_end(experiment)
         return self.shared.parsed(experiment)
 
+    def _introduce(self, place: str) -> None:
+        """There is no device."""
+
     def seconds(self) -> float:
         """Of a segment: log-normal, with the mean that was asked for. Of the first only what is
         left of it, as of workers that have been at work for long."""

@@ -23,6 +23,7 @@ from shared.storage import Storage
 pytestmark = [pytest.mark.services, pytest.mark.timeout(900)]
 
 ADMIN = "7c1f0a3d9be24e5f8a6b7c8d9e0f1a2b3c4d5e6f"
+READER = "0b9d4c2e7f1a3856b0c1d2e3f4a5968778695a4b"
 WRONG = "wrong-9f8e7d6c5b4a39281706f5e4d3c2b1a0"
 SPEC = body(dataset={"name": "gratings", "train_samples": 128, "test_samples": 64})
 
@@ -64,8 +65,12 @@ def signature(link: str) -> str:
 
 
 def test_no_secret_is_told_in_a_run_with_tokens_that_stumbles(tmp_path: Path) -> None:
+    (metrics_port,) = free_ports(1)
     env = {
         "HUBEL_ADMIN_TOKEN": ADMIN,
+        "HUBEL_READ_TOKEN": READER,
+        "HUBEL_METRICS_PORT": str(metrics_port),
+        "HUBEL_LOG_FORMAT": "json",
         "HUBEL_REQUIRE_TOKENS": "true",
         "HUBEL_LOG_LEVEL": "debug",
     }
@@ -87,16 +92,21 @@ def test_no_secret_is_told_in_a_run_with_tokens_that_stumbles(tmp_path: Path) ->
             answers = [http.post("/v1/experiments", json=SPEC | {"seeds": [7]}) for _ in range(2)]
             assert answers[0].status_code in (202, 503)
             assert within(90, lambda: http.get("/readyz").json().get("status") == "ready")
+            reads = {"Authorization": f"Bearer {READER}"}
+            metrics = http.get("/metrics", headers=reads).text
+            metrics += httpx.get(f"http://127.0.0.1:{metrics_port}/metrics").text
+            assert metrics.count("hubel_build_info{") == 2
         lines = command_lines()
         stored = list(bucket(local.settings))
         credentials = vars(local.credentials)
     log = "\n".join(file.read_text() for file in (tmp_path / "data").glob("hubel.log*"))
     assert "DEBUG" in log  # all that can be said is said
     assert len(stored) > 20
-    secrets = {"admin": ADMIN, "token": token.rsplit("_", 1)[1], **credentials}
+    secrets = {"admin": ADMIN, "reader": READER, "token": token.rsplit("_", 1)[1], **credentials}
     for what, secret in secrets.items():
         assert secret not in log, what
         assert secret not in lines, what
+        assert secret not in metrics, what
         for name, data in stored:
             assert secret not in name, what
             assert secret.encode() not in data, (what, name)
@@ -117,6 +127,7 @@ def said_by(module: str, settings: Settings, ask: Callable[[str], Any], **other:
         "HUBEL_REDIS_URL": settings.redis_url.get_secret_value(),
         "HUBEL_PORT": str(port),
         "HUBEL_LOG_LEVEL": "debug",
+        "HUBEL_LOG_FORMAT": "text",
         "PYTHONUNBUFFERED": "1",
     }
     process = subprocess.Popen(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from api_process import Api, api_process
 
-from api import scratch
+from shared import scratch
 from shared.settings import Settings
 
 pytestmark = pytest.mark.services
@@ -123,8 +123,9 @@ def test_what_a_killed_api_has_left_is_removed_and_what_a_living_one_uses_is_not
         await_that(lambda: not used.exists())
 
 
-def test_a_folder_that_is_in_use_is_not_abandoned(folder: Path) -> None:
-    used, dead = scratch.Folder(folder), scratch.Folder(folder)
+@pytest.mark.parametrize("kind", [scratch.UPLOAD, scratch.PREPARE, scratch.FETCH])
+def test_a_folder_that_is_in_use_is_not_abandoned(folder: Path, kind: str) -> None:
+    used, dead = scratch.Folder(folder, kind), scratch.Folder(folder, kind)
     os.close(dead._lock)
     (folder / "hubel-upload-link").symlink_to(folder.parent)
     (folder / "another").mkdir()

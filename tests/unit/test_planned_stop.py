@@ -6,7 +6,7 @@ import shelf
 from shared import tree
 from shared.errors import Stopped
 from shared.records import Records
-from worker import gratings
+from worker import gratings, meters
 from worker.bench import Bench
 from worker.segment import execute
 
@@ -85,3 +85,15 @@ def test_whenever_it_is_stopped_whole_epochs_are_kept_and_the_rest_is_the_same(s
         assert tried(storage, scope, second)[0]
         assert found(storage, segment) == expected, at
         assert first.epochs + second.epochs == EPOCHS, at
+
+
+def test_what_is_stopped_between_two_epochs_counts_as_given_back(storage):
+    def counted():
+        return {outcome: meter._value.get() for outcome, meter in meters.SEGMENTS.items()}
+
+    whole, before = Stop(), counted()
+    tried(storage, "counted/", whole)
+    between = counted()
+    assert between == before | {"trained": before["trained"] + 1}
+    assert not tried(storage, "given-back/", Stop(whole.ticks - 1))[0]
+    assert counted() == between | {"given_back": between["given_back"] + 1}

@@ -15,7 +15,10 @@ from shared.errors import HubelError
 
 log = logging.getLogger(__name__)
 
-PREFIX = "hubel-upload-"
+UPLOAD, PREPARE, FETCH = "hubel-upload-", "hubel-prepare-", "hubel-fetch-"
+"""How the names of folders begin, by what passes through them."""
+DATASETS = "hubel-datasets"
+"""A folder of data sets that workers have fetched, and that all of a machine share."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -25,11 +28,11 @@ class ScratchFull(HubelError):
 
 
 class Folder:
-    """A new folder in `scratch` (None: the system's place), until `remove`."""
+    """A new folder in `scratch`, until `remove`."""
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, prefix: str = UPLOAD) -> None:
         # Under another name until it is locked: nobody may take it for a dead one's.
-        made = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=scratch))
+        made = Path(tempfile.mkdtemp(prefix=f".{prefix}", dir=scratch))
         self._lock = os.open(made, os.O_RDONLY)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self.path = made.rename(made.with_name(made.name[1:]))
@@ -37,6 +40,12 @@ class Folder:
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
 
 
 @contextlib.contextmanager
@@ -56,7 +65,8 @@ def room(scratch: Path) -> Iterator[None]:
 
 def remove_abandoned(scratch: Path) -> None:
     """Folders of processes that have died, of this machine or of another that shares the disk."""
-    for path in scratch.glob(f"{PREFIX}*"):
+    found = (path for prefix in (UPLOAD, PREPARE, FETCH) for path in scratch.glob(f"{prefix}*"))
+    for path in found:
         with contextlib.suppress(OSError):  # in use, or removed by somebody else just now
             lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:

@@ -1,0 +1,41 @@
+from datetime import UTC, datetime, timedelta
+
+from results_by_hand import run_plan
+
+from shared.annotations import annotations
+from shared.rows import Clock
+
+BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
+CLOCK = Clock(BEGUN, BEGUN + timedelta(minutes=10), epochs=10)
+
+
+def blur(start, end):
+    return {"start": start, "end": end, "length": None, "name": "blur", "resolution": 4}
+
+
+def test_a_window_that_many_runs_have_is_one_mark_in_the_experiments_own_time():
+    runs = [run_plan(i, [], 10, seed=i, windows=[blur(0, 4)]) for i in range(22)]
+    (mark,) = annotations(runs, CLOCK)
+    named = ", ".join(map(str, range(20)))
+    assert mark == {
+        "time": "2026-01-01T00:00:00.000Z",
+        "timeEnd": "2026-01-01T00:04:00.000Z",
+        "title": "blur(resolution=4)",
+        "text": f"epochs 0 to 4, runs {named} and 2 more",
+        "tags": "blur",
+    }
+
+
+def test_windows_that_differ_are_marks_of_their_own_and_an_empty_one_is_none():
+    flip = {"start": 2, "end": 6, "length": None, "name": "vertical_flip"}
+    runs = [
+        run_plan(0, [], 10, windows=[blur(0, 0)]),
+        run_plan(1, [], 10, windows=[blur(2, 6), flip]),
+        run_plan(2, [], 10, windows=[blur(0, 6)]),
+    ]
+    found = [(mark["title"], mark["text"]) for mark in annotations(runs, CLOCK)]
+    assert found == [
+        ("blur(resolution=4)", "epochs 0 to 6, run 2"),
+        ("blur(resolution=4)", "epochs 2 to 6, run 1"),
+        ("vertical_flip", "epochs 2 to 6, run 1"),
+    ]
