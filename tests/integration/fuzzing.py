@@ -15,6 +15,9 @@ CONFIG = HERE / "schemathesis.toml"
 SHORT = "examples,fuzzing,stateful"
 LONG = f"{SHORT},coverage"
 """Coverage alone is 4,000 cases: every boundary and every wrong type of every field."""
+MEANT = ("GET /v1/tokens/{id}", "Deleted resource still available")
+"""A token that was revoked is still shown: experiments name it. The check is off for this operation
+in the configuration, and made all the same in some chains of calls (4.32)."""
 
 
 @dataclass
@@ -73,29 +76,35 @@ def fuzz(url: str, token: str, phases: str, examples: int, seed: int, folder: Pa
 
 
 def _read(report: Path, code: int) -> Found:
-    found = Found()
+    found, meant = Found(), 0
     for line in report.read_text().splitlines():
         ((kind, event),) = json.loads(line).items()
         if kind == "ScenarioFinished":
-            _count(event["recorder"], found)
+            meant += _count(event["recorder"], found)
         elif "Error" in kind:
             found.violations[str(event.get("label"))] += 1
             found.words.append(json.dumps(event)[:2000])
-    if code and not found.words:
+    if code and not found.words and not meant:
         raise AssertionError(f"schemathesis is not content, and {report} does not say why")
     return found
 
 
-def _count(recorder: dict[str, Any], found: Found) -> None:
+def _count(recorder: dict[str, Any], found: Found) -> int:
+    """How much of what was said is meant to be so."""
     cases = {id: _label(one["value"]) for id, one in recorder.get("cases", {}).items()}
     for id, exchange in recorder.get("interactions", {}).items():
         status = (exchange.get("response") or {}).get("status_code", 599)
         found.cases[cases[id]] += 1
         found.good[cases[id]] += status < 300
         found.crashes[cases[id]] += status >= 500
+    meant = 0
     for id, failure in _failures(recorder):
+        if (cases[id], failure["title"]) == MEANT:
+            meant += 1
+            continue
         found.violations[cases[id]] += 1
         found.words.append(f"{cases[id]}: {failure['title']}: {failure['message']}"[:2000])
+    return meant
 
 
 def _label(case: dict[str, Any]) -> str:
