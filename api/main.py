@@ -18,7 +18,7 @@ from api.limits import BodyLimit
 from api.readiness import Readiness
 from api.reconcile import Reconciler
 from api.renderer import Renderer
-from api.request_id import RequestId
+from api.request_id import RequestId, access
 from api.routers import (
     analysis,
     catalog,
@@ -145,7 +145,7 @@ def main() -> None:
     logs.set_up(settings.log_level, settings.log_format)
     BUILD.labels("api", version()).set(1)
     if settings.log_format == "text" and settings.log_level != "debug":  # for a person's eyes
-        logging.getLogger("hubel.access").setLevel(logging.WARNING)
+        access.setLevel(logging.WARNING)
     raise_file_limit()
     config = uvicorn.Config(
         create_app(settings),

@@ -12,7 +12,7 @@ secret() { od -An -N20 -tx1 /dev/urandom | tr -d ' \n'; }
 if [ -s "$env" ]; then
   for name in $(sed -n 's/^\([A-Z0-9_]*\)=$/\1/p' "$example"); do
     grep -q "^$name=." "$env" && continue
-    rest=$(grep -v "^$name=\$" "$env")
+    rest=$(grep -v "^$name=\$" "$env" || true)
     printf '%s\n%s=%s\n' "$rest" "$name" "$(secret)" >"$env.new"
     mv "$env.new" "$env"
     echo "$name is added to $env"

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Literal, TextIO
+from typing import Literal
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -18,9 +18,9 @@ _at_work: dict[str, str] = {}
 """Of the one piece of work that this process is at: also for its threads, which inherit nothing."""
 
 
-def set_up(level: str, form: Literal["json", "text"], stream: TextIO | None = None) -> None:
+def set_up(level: str, form: Literal["json", "text"]) -> None:
     """For a whole process, once: every library's records too."""
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_json() if form == "json" else _Text())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.setLogRecordFactory(_record)

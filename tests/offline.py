@@ -20,8 +20,8 @@ def commands(env: Path) -> Iterator[list[str]]:
         yield ["docker-compose", "--env-file", str(env), *chosen, "--profile", "*", "config", "-q"]
     for overlay in OVERLAYS:
         built = env.with_name(f"{overlay}.yaml")
-        build = f"{TOOLS}/kubectl kustomize deploy/kubernetes/overlays/{overlay} >{built}"
-        yield ["sh", "-c", build]
+        folder = f"deploy/kubernetes/overlays/{overlay}"
+        yield ["kubectl", "kustomize", folder, "--output", str(built)]
         # Of custom resources it has no schema, and says so: test_kubernetes.py looks at those.
         yield ["kubernetes-validate", "--strict", "--quiet", str(built)]
 
@@ -36,8 +36,7 @@ def main() -> None:
             ["sh", "deploy/env.sh", str(env)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
         )
         for program, *arguments in commands(env):
-            ours = TOOLS / program if (TOOLS / program).exists() else program
-            done = subprocess.run([ours, *arguments], cwd=ROOT, check=False)
+            done = subprocess.run([TOOLS / program, *arguments], cwd=ROOT, check=False)
             if done.returncode:
                 sys.exit(f"{program} {' '.join(arguments)} ended with {done.returncode}")
     print("Dockerfiles, compose files, manifests: nothing to say")

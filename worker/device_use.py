@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pynvml
 
+from worker import cgroup
+
 FRESH_SECONDS = 1.0
 """Of a shorter time, the kernel's hundredths of a second say little."""
 
@@ -61,7 +63,7 @@ def _asked(handle: "pynvml.c_nvmlDevice_t") -> Use:
     return Use(float(memory.used), float(memory.total), busy)
 
 
-def of_cpu(threads: int, proc: Path = Path("/proc")) -> Callable[[int], Use | None]:
+def of_cpu(threads: int, proc: Path = cgroup.PROC) -> Callable[[int], Use | None]:
     """Of a process that uses so many threads, since it was last asked."""
     before: tuple[int, float, float] | None = None
     busy: float | None = None
@@ -94,14 +96,10 @@ def _of_process(pid: int, proc: Path) -> tuple[float, float] | None:
     return ticks / os.sysconf("SC_CLK_TCK"), float(pages * os.sysconf("SC_PAGE_SIZE"))
 
 
-def memory_limit(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> float:
+def memory_limit(proc: Path = cgroup.PROC, cgroups: Path = cgroup.CGROUPS) -> float:
     """What this worker's own cgroup may have (version 2), or else all of the machine's memory."""
-    own = ""
-    with suppress(OSError):
-        lines = (proc / "self/cgroup").read_text().splitlines()
-        own = next((line[len("0::/") :] for line in lines if line.startswith("0::/")), own)
     with suppress(OSError, ValueError):  # "max" is no limit
-        return float(int((cgroups / own / "memory.max").read_text()))
+        return float(int((cgroup.own(proc, cgroups) / "memory.max").read_text()))
     with suppress(OSError):
         words = (proc / "meminfo").read_text().split()
         return float(int(words[words.index("MemTotal:") + 1]) * 1024)

@@ -27,7 +27,7 @@ from shared.records import Records
 from shared.settings import Settings
 from shared.storage import Storage
 from shared.work import preparation_work, repair_work, work_name
-from worker import last_words, meters
+from worker import cgroup, last_words, meters
 from worker.last_words import supervisor_name
 from worker.pulse import Pulse
 
@@ -74,7 +74,7 @@ class Overseer:
     def _note_deaths(self) -> None:
         while True:
             task, args, said = self._deaths.get()
-            with logs.about(experiment=args[0] if args else None, worker=self.name):
+            with logs.about(experiment=args[0] if args else None):
                 try:
                     self._note(task, args, said)
                 except HubelError as error:
@@ -185,14 +185,10 @@ def _tried(store: Storage, task: str, args: list[Any]) -> tuple[str, Attempts]:
     return work_name(segment), Attempts.of_segment(store, experiment, segment)
 
 
-def _oom_kills(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
+def _oom_kills(proc: Path = cgroup.PROC, cgroups: Path = cgroup.CGROUPS) -> int:
     """How often the kernel has ended a process for want of memory: of this worker's own cgroup,
     with those below it. Where it has none of version 2, of the whole machine."""
-    own = ""
-    with suppress(OSError):
-        lines = (proc / "self/cgroup").read_text().splitlines()
-        own = next((line[len("0::/") :] for line in lines if line.startswith("0::/")), own)
-    for counter in (cgroups / own / "memory.events", proc / "vmstat"):
+    for counter in (cgroup.own(proc, cgroups) / "memory.events", proc / "vmstat"):
         with suppress(OSError):
             lines = counter.read_text().splitlines()
             return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))

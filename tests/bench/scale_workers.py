@@ -1,6 +1,6 @@
 """Simulated workers: all that a worker does but training, many in one process.
 
-A thread each, with the worker's own code for taking, trying, storing and waking (`worker.tasks`,
+A thread each, with the worker's own code for taking, trying, storing and waking (`worker.crew`,
 `worker.segment`). In place of training: a pause. In place of a heartbeat's thread for each: one
 that says the same to Redis for all of the process.
 """
@@ -35,7 +35,7 @@ from shared.queue import Sender, make_app
 from shared.records import Records
 from shared.settings import Settings
 from shared.storage import Storage
-from worker import heartbeat, tasks
+from worker import crew, heartbeat
 from worker.pulse import Pulse
 from worker.segment import _missing, _Work
 
@@ -182,7 +182,7 @@ class Shared:
         return self._plans[experiment]
 
 
-class Crew(tasks.Crew):
+class Crew(crew.Crew):
     """One worker."""
 
     def __init__(self, shared: Shared, index: int) -> None:
@@ -337,7 +337,7 @@ def run(job: Job, pipe: Connection) -> None:
     logging.disable(logging.WARNING)  # each segment that is given back is worth one
     requests = [0]
     _bound_requests(requests)
-    tasks.Heartbeat = Beat  # type: ignore[assignment, misc]
+    crew.Heartbeat = Beat  # type: ignore[assignment, misc]
     shared = Shared(job)
     _hearts.append(Hearts(shared.live))
     for index in range(job.workers):

@@ -102,7 +102,6 @@ class Trial:
         self.stack, self.files, self.profiles, self.folder = stack, files, profiles, folder
         self.before = before
         self.expected = ""
-        self.table: list[tuple[str, float, int]] = []
 
     def run(self) -> None:
         stack = self.stack
@@ -158,19 +157,18 @@ class Trial:
         self.until_under_way(old.service, id)
         began = time.monotonic()
         old.compose("stop")
-        archive = "tar -C /from -cf /to/objects.tar ."
-        self._with_volume(old, "from", archive)
+        self._with_volume(old, "tar -C /from -cf /to/objects.tar .")
         new = Stack(f"{old.name}-restored", old.env, self.files, self.profiles)
         new.tag = old.tag
         with removed(new):
             new.compose("create", "--no-build")
-            self._with_volume(new, "from", "tar -C /from -xf /to/objects.tar")
+            self._with_volume(new, "tar -C /from -xf /to/objects.tar")
             new.up()
             self.finish("restored from a backup into a new project", new.service, id, began)
         old.up()
 
-    def _with_volume(self, stack: Stack, at: str, command: str) -> None:
-        mounts = ["-v", f"{stack.name}_objects:/{at}", "-v", f"{self.folder}:/to"]
+    def _with_volume(self, stack: Stack, command: str) -> None:
+        mounts = ["-v", f"{stack.name}_objects:/from", "-v", f"{self.folder}:/to"]
         image = f"hubel-store:{stack.tag}"
         run = ["docker", "run", "--rm", "--network", "none", "--user", "0", "--entrypoint", "sh"]
         output([*run, *mounts, image, "-c", command])

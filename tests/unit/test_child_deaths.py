@@ -8,7 +8,7 @@ import pytest
 from shared.attempts import Attempts
 from shared.errors import StoreUnavailable
 from worker import meters, tasks
-from worker.tasks import HUNG, Crew
+from worker.crew import HUNG, Crew
 
 
 class Ended(BaseException):

@@ -107,6 +107,17 @@ def test_secrets_are_made_at_random_for_their_owner_and_stay_as_they_are(tmp_pat
     assert again.items() <= first.items()
 
 
+def test_byte_code_in_images_is_compiled_by_content_and_in_one_order() -> None:
+    """By time, or with sets in another order, no two builds would be alike."""
+    for name in ("api", "worker"):
+        text = (ROOT / f"deploy/{name}.Dockerfile").read_text()
+        assert "PYTHONHASHSEED=0" in text
+        compiled = re.findall("compileall .*", text)
+        assert len(compiled) >= 2, name
+        for line in compiled:
+            assert {"-f", "unchecked-hash"} <= set(line.split()), line
+
+
 def test_nothing_goes_to_an_image_that_is_not_named() -> None:
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     rules = [line for line in lines if line and not line.startswith("#")]
