@@ -1,5 +1,6 @@
 """A child that ends itself is counted by itself: its parent finds nothing left to write down."""
 
+import os
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -7,7 +8,7 @@ import pytest
 
 from shared.attempts import Attempts
 from shared.errors import StoreUnavailable
-from worker import meters, tasks
+from worker import meters
 from worker.crew import HUNG, Crew
 
 
@@ -20,7 +21,7 @@ def crew(monkeypatch: pytest.MonkeyPatch) -> Crew:
     def end(code: int) -> None:
         raise Ended(code)
 
-    monkeypatch.setattr(tasks.os, "_exit", end)
+    monkeypatch.setattr(os, "_exit", end)
     made = object.__new__(Crew)
     made.name = "here:1:2"
     made.words = cast(Any, SimpleNamespace(stacks=lambda: None, tail=lambda: ""))
