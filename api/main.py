@@ -30,6 +30,7 @@ from api.routers import (
     fisher,
     health,
     measurements,
+    page,
     results,
     tokens,
     upkeep,
@@ -91,6 +92,8 @@ def create_app(settings: Settings) -> FastAPI:
     for module in parts:
         app.include_router(module.router, dependencies=[READ, known], responses=errors.refusals())
     app.include_router(health.router, dependencies=[known])
+    app.include_router(page.router)
+    app.mount("/static", page.files)
     errors.install(app)
     openapi.install(app, settings.tokens_required)
     app.add_middleware(Heads)

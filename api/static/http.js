@@ -1,0 +1,120 @@
+// The HTTP interface as the page sees it: JSON or an ApiError, and streams that go on by themselves.
+
+export class ApiError extends Error {
+  constructor(status, problem) {
+    super(problem.detail || problem.title || `The service answered ${status}`);
+    this.status = status;
+    this.title = problem.title || "Error";
+    this.detail = this.message;
+    this.errors = problem.errors || [];
+    this.type = problem.type;
+  }
+}
+
+const TOKEN = "hubel-token";
+const AGAIN_MS = 2000;
+
+let asking = null; // whoever asks for a token while one is being typed waits for that one
+
+function headers(more = {}) {
+  const token = sessionStorage.getItem(TOKEN);
+  return token ? { ...more, Authorization: `Bearer ${token}` } : more;
+}
+
+function askForToken() {
+  asking ??= new Promise((resolve) => {
+    const dialog = document.createElement("dialog");
+    dialog.innerHTML =
+      '<form method="dialog"><label>This service needs a token<input name="token" type="password" ' +
+      'autocomplete="off" required></label><button>Go on</button></form>';
+    dialog.addEventListener("close", () => {
+      const token = dialog.querySelector("input").value.trim();
+      if (token) sessionStorage.setItem(TOKEN, token);
+      dialog.remove();
+      asking = null;
+      resolve(Boolean(token));
+    });
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+  return asking;
+}
+
+async function request(path, options = {}) {
+  const response = await fetch(path, { ...options, headers: headers(options.headers) });
+  if (response.status === 401 && (await askForToken())) return request(path, options);
+  if (response.ok) return response;
+  throw new ApiError(response.status, await response.json().catch(() => ({})));
+}
+
+function address(path, query = {}) {
+  const parameters = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) {
+    for (const one of Array.isArray(value) ? value : [value]) {
+      if (one !== null && one !== undefined && one !== "") parameters.append(name, one);
+    }
+  }
+  const text = parameters.toString();
+  return text ? `${path}?${text}` : path;
+}
+
+export async function get(path, query, signal) {
+  return (await request(address(path, query), { signal })).json();
+}
+
+export async function blob(path, query) {
+  return (await request(address(path, query))).blob();
+}
+
+export async function send(method, path, body, more = {}) {
+  const options = { method, headers: { ...more } };
+  if (body !== undefined && body !== null) {
+    options.body = JSON.stringify(body);
+    options.headers["Content-Type"] = "application/json";
+  }
+  const response = await request(path, options);
+  return response.status === 204 ? null : response.json();
+}
+
+// Server-sent events over fetch: EventSource sends no token. Resolves after the last event.
+export async function stream(path, onEvent, signal) {
+  let last = null;
+  while (!signal.aborted) {
+    try {
+      const response = await request(path, {
+        signal,
+        headers: { Accept: "text/event-stream", ...(last === null ? {} : { "Last-Event-ID": last }) },
+      });
+      if (response.status === 204) return;
+      for await (const event of events(response.body)) {
+        if (event.id !== null) last = event.id;
+        onEvent(event.event, JSON.parse(event.data));
+        if (event.event === "end") return;
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error instanceof ApiError && error.status < 500 && error.status !== 429) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+  }
+}
+
+async function* events(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    text += value;
+    const blocks = text.split("\n\n");
+    text = blocks.pop();
+    for (const block of blocks) {
+      const event = { id: null, event: "message", data: "" };
+      for (const line of block.split("\n")) {
+        const [name, rest] = [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 2)];
+        if (name in event) event[name] = rest;
+      }
+      if (event.data) yield event;
+    }
+  }
+}
