@@ -15,6 +15,8 @@ from api import words
 REFUSED, NO_ANSWER = 2, 3
 """Exit status."""
 TIMEOUT = httpx.Timeout(60, connect=5)
+SILENCE = httpx.Timeout(40, connect=5)
+"""A stream of events beats every 15 s."""
 STATUS = ("id", "name", "state", "progress")
 """What the status of an experiment has, whatever else it has."""
 
@@ -78,6 +80,23 @@ class Service:
             return None
         return self.read(_checked(response), *STATUS)
 
+    def events(self, id: str, last: str | None) -> Iterator[tuple[str, str, Any]]:
+        """(id, name, data) of each event after the one with the id `last`, points among them. Ends
+        where the stream ends, breaks off, or cannot be had now: whoever watches comes again."""
+        headers = {} if last is None else {"Last-Event-ID": last}
+        path = f"/v1/experiments/{word(id)}/events"
+        try:
+            with self._client.stream(
+                "GET", path, params={"points": "true"}, headers=headers, timeout=SILENCE
+            ) as response:
+                if response.status_code >= 500 or response.status_code == 429:
+                    return
+                if response.status_code >= 400:
+                    response.read()
+                yield from _events(_checked(response).iter_lines())
+        except httpx.RequestError:
+            return
+
     def _call(self, method: str, path: str, **parts: Any) -> httpx.Response:
         try:
             return _checked(self._client.request(method, path, **parts))
@@ -86,6 +105,18 @@ class Service:
         except httpx.RequestError as error:
             fail(f"No answer from {self.url}: {error or type(error).__name__}. "
                   "Is the service up? Its address is --url or HUBEL_URL", NO_ANSWER)  # fmt: skip
+
+
+def _events(lines: Iterator[str]) -> Iterator[tuple[str, str, Any]]:
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if name:  # of a comment there is none
+            fields[name] = value
+        elif not line:
+            if fields.keys() >= {"id", "event", "data"}:
+                yield fields["id"], fields["event"], json.loads(fields["data"])
+            fields = {}
 
 
 def _line(text: str) -> Json | None:
