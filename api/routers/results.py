@@ -77,7 +77,7 @@ def _run(run: RunPlan, state: str, results: Results) -> Json:
 @router.get(
     "/experiments/{id}/metrics",
     operation_id="experiment_metrics",
-    responses={**responses(400, 404), 200: tables.CSV},
+    responses={**responses(400, 404), 200: tables.CONTENT},
 )
 def metrics(
     id: ExperimentId,
@@ -114,13 +114,11 @@ def metrics(
     after = _position(page_token, filters)
     make = rows.metric_rows if shape == "rows" else rows.wide_rows
     found = make(results, query, after)
-    if format == "csv":
-        columns = (
-            rows.metric_columns(results) if shape == "rows" else rows.wide_columns(results, query)
-        )
-        return tables.csv(
-            rows.csv_lines(tables.limited(found, page_size), columns), f"{id}-metrics"
-        )
+    if format != "json":
+        long = shape == "rows"
+        columns = rows.metric_columns(results) if long else rows.wide_columns(results, query)
+        found = tables.limited(found, page_size)
+        return tables.stream(format, found, columns, results, f"{id}-metrics")
     size = tables.size(page_size)
     page = list(itertools.islice(found, size + 1))
     token = pages.token(rows.position(page[size - 1]), filters) if len(page) > size else None
