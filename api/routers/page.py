@@ -1,8 +1,10 @@
 """The web page: one shell for all its paths, its scripts, and vega-embed; nothing from outside."""
 
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
@@ -22,7 +24,18 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
-files = StaticFiles(directory=STATIC)
+
+
+class Files(StaticFiles):
+    """Asked for again each time, which their ETag makes cheap: modules of two versions do not mix."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        found = super().file_response(*args, **kwargs)
+        found.headers.update(HEADERS)
+        return found
+
+
+files = GZipMiddleware(Files(directory=STATIC))
 _vega = Vega()
 
 
