@@ -27,7 +27,7 @@ HEADERS = {
 
 
 class Files(StaticFiles):
-    """Asked for again each time, which their ETag makes cheap: modules of two versions do not mix."""
+    """Asked for each time, which an ETag makes cheap: modules of two versions do not mix."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         found = super().file_response(*args, **kwargs)

@@ -4,23 +4,22 @@ import { count, duration, h } from "./dom.js";
 
 export function costOf({ plan, certain }) {
   const epochs = plan.epochs;
-  const parts = [
+  const shares = [
     ["new", epochs.new, "var(--link)"],
-    ["stored already", epochs.stored, "var(--good)"],
+    ["stored already", epochs.stored, "var(--stored)"],
     ["saved by sharing", epochs.alone - epochs.shared, "var(--line)"],
   ];
   const numbers = [
-    ["Runs", plan.runs],
-    ["Epochs, each run alone", epochs.alone],
-    ["after sharing", epochs.shared],
-    ["stored already", epochs.stored],
-    ["new", epochs.new],
+    ["runs", plan.runs],
+    ["epochs, each run alone", epochs.alone],
+    ["epochs after sharing", epochs.shared],
+    ...shares,
     ["replayed to measure", epochs.replayed],
   ];
   return [
-    h("p", {}, h("strong", {}, headline(epochs)), certain ? null : " At most: the data set is not prepared yet, and what is stored of it not known."),
-    h("div", { class: "split", role: "img", "aria-label": parts.map(([name, n]) => `${count(n)} epochs ${name}`).join(", ") }, parts.map(([, n, colour]) => share(n, epochs.alone, colour))),
-    h("dl", { class: "numbers" }, numbers.map(([name, n]) => [h("dt", {}, name), h("dd", {}, count(n))])),
+    h("p", {}, h("strong", {}, headline(epochs)), certain ? null : " Or fewer: what is stored of it is known once its data set is prepared."),
+    h("div", { class: "split", "aria-hidden": "true" }, shares.map(([, n, colour]) => painted("span", colour, (100 * n) / Math.max(1, epochs.alone)))),
+    h("dl", { class: "numbers" }, numbers.map(([name, n, colour]) => [h("dt", {}, colour ? painted("i", colour) : null, name), h("dd", {}, count(n))])),
     h("p", {}, timeOf(plan.device_seconds)),
   ];
 }
@@ -34,12 +33,12 @@ function headline(epochs) {
 
 function timeOf(seconds) {
   const time = seconds > 0 && seconds < 1 ? "less than 1 s" : `about ${duration(seconds)}`;
-  return `Estimated: ${time} of a device that reaches 10 TFLOP/s. Small networks and processors take longer: the experiment says how long once it trains.`;
+  return `Estimated: ${time} of a device that reaches 10 TFLOP/s. Small networks and processors are slower; once it trains, the experiment says how long is left.`;
 }
 
-function share(part, whole, colour) {
-  const node = h("span");
-  node.style.flex = `0 0 ${(100 * part) / Math.max(1, whole)}%`;
+function painted(tag, colour, percent = null) {
+  const node = h(tag, percent === null ? { class: "swatch" } : {});
   node.style.background = colour;
+  if (percent !== null) node.style.width = `${percent}%`;
   return node;
 }

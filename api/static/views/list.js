@@ -122,9 +122,9 @@ function rowOf(one, choose) {
     "aria-label": `Compare ${name}`,
     onchange: () => choose(one.id, box.checked),
   });
-  const [state, progress, left] = [h("td"), h("td", { class: "wide" }), h("td", { class: "second" })];
+  const [state, progress, left] = [h("td"), h("td", { class: "wide" }), h("td", { class: "wide" })];
   const title = h("td", {}, h("a", { href: `/experiments/${one.id}` }, name), tags(one.tags));
-  const node = h("tr", {}, h("td", {}, box), title, state, progress, left, h("td", {}, moment(one.created)));
+  const node = h("tr", {}, h("td", {}, box), title, state, progress, left, h("td", { class: "wide" }, moment(one.created)));
   let last = "";
   function update(now) {
     const text = JSON.stringify([now.state, now.progress, now.time_left_seconds]);
@@ -132,7 +132,7 @@ function rowOf(one, choose) {
     last = text;
     fill(state, badge(now.state));
     fill(progress, progressOf(now, name));
-    fill(left, isOver(now) ? "" : duration(now.time_left_seconds));
+    fill(left, now.time_left_seconds && !isOver(now) ? `${duration(now.time_left_seconds)} left` : null);
   }
   update(one);
   return { node, update };

@@ -32,7 +32,7 @@ class Form {
     const options = presets.map((one) => h("option", { value: one.name }, one.title));
     this.preset = h("select", { id: "preset", onchange: () => this.#chosen() }, options, h("option", { value: OWN }, "A whole spec of your own"));
     this.scale = h("select", { id: "scale", onchange: () => this.#chosen() }, SCALES.map((one) => h("option", {}, one)));
-    this.json = h("textarea", { id: "json", rows: 8, spellcheck: "false", autocapitalize: "off" });
+    this.json = h("textarea", { id: "json", rows: 5, spellcheck: "false", autocapitalize: "off" });
     this.jsonLabel = h("span");
     this.about = h("div");
     this.grid = h("div", { class: "fields" });
@@ -47,12 +47,12 @@ class Form {
       h(
         "div",
         {},
-        h("div", { class: "fields" }, labelled("Start from", this.preset), this.scaleLabel),
+        h("div", { class: "fields from" }, labelled("Start from", this.preset), this.scaleLabel),
         this.about,
         this.grid,
-        h("p", {}, labelled(this.jsonLabel, this.json)),
+        labelled(this.jsonLabel, this.json),
         this.faults,
-        h("p", {}, this.planButton),
+        this.planButton,
       ),
       h("aside", { "aria-label": "Plan" }, h("h2", {}, "Plan and cost"), this.plan, h("p", {}, this.submitButton)),
     );
@@ -73,6 +73,7 @@ class Form {
     const others = rest(patch, this.#fields);
     this.json.value = Object.keys(others).length ? JSON.stringify(others, null, 2) : "";
     this.json.placeholder = '{"training": {"batch_size": 32}, "controls": null}';
+    this.json.rows = 5;
     this.jsonLabel.textContent = "Anything else, as JSON: merged over the preset and the fields; null removes";
     this.scaleLabel.hidden = false;
     fill(this.grid, this.#fields.map((field, i) => labelled(field.label, this.#inputs[i], field.hint)));
