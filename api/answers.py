@@ -76,7 +76,7 @@ STATUS = record(
     links=LINKS,
 )
 EVENT = {
-    **record(id=TEXT, event=among("status", "end"), data=TEXT),
+    **record(id=TEXT, event=among("status", "points", "fisher", "end"), data=TEXT),
     "description": "Each event; `data` is JSON.",
 }
 SHOWN_SPEC = {**ANYTHING, "description": "The spec with every default written out."}

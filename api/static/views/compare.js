@@ -2,7 +2,9 @@
 
 import { complaint } from "../app.js";
 import { badge, fill, h } from "../dom.js";
-import { blob, get } from "../http.js";
+import { file } from "../downloads.js";
+import { drawInto } from "../figures.js";
+import { get } from "../http.js";
 
 const FIGURES = [
   ["critical_period", "Critical period"],
@@ -15,7 +17,7 @@ const [LEAST, MOST] = [2, 8];
 export async function show(main, { query, signal }) {
   const chosen = new Set(query.getAll("experiments").flatMap((ids) => ids.split(",")).filter(Boolean));
   const figure = h("select", { name: "figure", onchange: () => draw() }, FIGURES.map(([value, text]) => h("option", { value, selected: value === query.get("figure") }, text)));
-  const place = h("div", { class: "figure" });
+  const place = h("div", { class: "compared" });
   const files = h("p", {});
   const names = h("fieldset", {});
   let latest = 0;
@@ -28,13 +30,9 @@ export async function show(main, { query, signal }) {
     if (chosen.size < LEAST || chosen.size > MOST) return fill(place, h("p", {}, `Choose ${LEAST} to ${MOST} experiments.`));
     try {
       const spec = await get("/v1/compare", { ...asked, format: "vegalite" }, signal);
-      const { embed } = await import("/static/vega.js");
       if (mine !== latest || signal.aborted) return;
-      const drawn = h("div", { role: "img", "aria-label": `${figure.selectedOptions[0].text} of ${chosen.size} experiments` });
-      fill(place, drawn);
-      // ast: a page that may not make code out of text draws all the same.
-      await embed(drawn, spec, { actions: false, ast: true, renderer: "svg" });
-      fill(files, "Download: ", FORMATS.map((format) => [download(asked, format), " "]).flat());
+      await drawInto(place, spec, `${figure.selectedOptions[0].text} of ${chosen.size} experiments`);
+      fill(files, FORMATS.map((format) => [download(asked, format), " "]));
     } catch (error) {
       if (mine === latest && !signal.aborted) fill(place, complaint(error));
     }
@@ -65,12 +63,7 @@ function box(one, chosen, draw) {
   return h("label", { class: "beside" }, input, h("span", {}, one.name || one.id), badge(one.state));
 }
 
-// Fetched and not linked to: a link carries no token.
 function download(asked, format) {
-  async function fetched() {
-    const link = h("a", { href: URL.createObjectURL(await blob("/v1/compare", { ...asked, format })), download: `${asked.figure}.${format}` });
-    link.click();
-    URL.revokeObjectURL(link.href);
-  }
-  return h("button", { type: "button", onclick: fetched }, format.toUpperCase());
+  const path = `/v1/compare?${new URLSearchParams({ ...asked, format })}`;
+  return file(format.toUpperCase(), path, `${asked.figure}.${format}`, (error) => document.getElementById("main").append(complaint(error)));
 }

@@ -141,7 +141,7 @@ function rowOf(one, choose) {
 const isOver = (one) => ["succeeded", "failed", "cancelled"].includes(one.state);
 
 const tags = (all) =>
-  h("div", { class: "tags" }, Object.entries(all).map(([key, value]) => tagOf(`${key}:${value}`)));
+  h("div", { class: "labels" }, Object.entries(all).map(([key, value]) => tagOf(`${key}:${value}`)));
 
 const tagOf = (tag) => h("a", { href: `/?${new URLSearchParams({ tag })}` }, tag);
 
