@@ -31,9 +31,11 @@ from api.routers import (
     health,
     measurements,
     page,
+    plan,
     results,
     tokens,
     upkeep,
+    workers,
 )
 from api.server import Server, raise_file_limit
 from api.service import Service
@@ -87,7 +89,7 @@ def create_app(settings: Settings) -> FastAPI:
     known = Depends(known_parameters)
     parts = (
         experiments, events, failures, measurements, results, fisher, analysis, checkpoints,
-        datasets, catalog, tokens, upkeep,
+        datasets, catalog, tokens, upkeep, plan, workers,
     )  # fmt: skip
     for module in parts:
         app.include_router(module.router, dependencies=[READ, known], responses=errors.refusals())
