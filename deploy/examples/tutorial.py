@@ -47,11 +47,12 @@ client
 
 # %%
 QUICK = os.environ.get("HUBEL_TUTORIAL") == "quick"
+FEW = {"train_samples": 128, "test_samples": 64} if QUICK else {}
 
 spec = ExperimentSpec.model_validate(
     {
         "name": "Tutorial: when is a blur removed too late?",
-        "dataset": {"name": "gratings"} | ({"train_samples": 256} if QUICK else {}),
+        "dataset": {"name": "gratings"} | FEW,
         "model": {"name": "all_cnn", "width": 0.0833},
         "training": {
             "epochs_after_deficit": 2 if QUICK else 10,
@@ -61,10 +62,10 @@ spec = ExperimentSpec.model_validate(
             "augmentation": {"shift": 2, "horizontal_flip": False},
         },
         "deficit": {"name": "blur", "resolution": 4, "start": 0, "end": 0},
-        "sweep": {"deficit.end": [0, 2, 4] if QUICK else [0, 5, 10, 15, 20]},
+        "sweep": {"deficit.end": [0, 3] if QUICK else [0, 5, 10, 15, 20]},
         "controls": {"restart": True},
         "seeds": [0, 1] if QUICK else [0, 1, 2],
-        "fisher": {"every": 4, "samples": 200},
+        "fisher": {"every": 4, "samples": 16 if QUICK else 200},
         "tags": {"course": "tutorial"},
     }
 )
@@ -187,10 +188,10 @@ traces[["run", "variant", "seed", "deficit.end", "epoch", "stimulus", "trace", "
 
 # %%
 runs = experiment.runs()
-longest = runs["deficit.end"].max()
-chosen = runs[(runs["deficit.end"] == longest) & (runs["variant"] == "annealed")]["run"]
+removal, end = int(runs["deficit.end"].max()), int(runs["epochs"].max())
+chosen = runs[(runs["deficit.end"] == removal) & (runs["variant"] == "annealed")]["run"]
 probe = {"images": ["clean", "deficit"], "relative_error": 0.2, "max_samples": 512}
-job = experiment.measure(fisher=probe, runs=chosen).wait()
+job = experiment.measure(fisher=probe | {"epochs": [removal, end]}, runs=chosen).wait()
 
 # %%
 afterwards = experiment.fisher(run=list(chosen))

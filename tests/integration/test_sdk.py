@@ -195,4 +195,4 @@ def test_the_tutorial_runs_to_its_end(lab: Any, http: httpx.Client, tmp_path: Pa
     assert set(points["variant"]) == {"annealed", "rate restarted"}
     assert points["mean"].between(0, 1).all()
     assert (out / "critical_period.png").read_bytes().startswith(b"\x89PNG")
-    assert "removed at 4" in done.stdout
+    assert "removed at 3" in done.stdout
