@@ -26,6 +26,7 @@ from api.routers import (
     datasets,
     events,
     experiments,
+    export,
     failures,
     fisher,
     health,
@@ -87,7 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
     known = Depends(known_parameters)
     parts = (
         experiments, events, failures, measurements, results, fisher, analysis, checkpoints,
-        datasets, catalog, tokens, upkeep,
+        export, datasets, catalog, tokens, upkeep,
     )  # fmt: skip
     for module in parts:
         app.include_router(module.router, dependencies=[READ, known], responses=errors.refusals())
