@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import re
 import subprocess
 import sys
@@ -15,8 +16,10 @@ import httpx
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from carried_out import carried_out
 from click.testing import CliRunner
 from safetensors.numpy import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_http import SPEC, ended
 
 from api import cli
@@ -120,8 +123,6 @@ def test_an_archive_holds_all_of_it_and_draws_itself_again(
 
 
 def _check_event_files(folder: Path, runs: list[dict[str, Any]]) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     metrics = pd.read_parquet(folder / "metrics.parquet")
     fisher = pd.read_parquet(folder / "fisher.parquet")
     folders = sorted((folder / "tensorboard").iterdir())
@@ -179,6 +180,29 @@ def _rounded(svg: str) -> str:
     what was compiled before."""
     unnumbered = re.sub(r'(id="clip|url\(#clip)\d+', r"\1", svg)
     return re.sub(r"\d+\.\d+", lambda found: f"{float(found[0]):.6f}", unnumbered)
+
+
+def test_what_is_not_finite_arrives_and_a_checkpoint_that_is_gone_is_told_of(
+    lab: Any, http: httpx.Client, tmp_path: Path
+) -> None:
+    parts = {key: value for key, value in SPEC.items() if key not in ("sweep", "fisher")}
+    id = carried_out(lab.service, **parts)
+    lab.wait(id)
+    found = http.get(f"/v1/experiments/{id}/export.zip", params={"checkpoints": "all"})
+    with zipfile.ZipFile(io.BytesIO(found.content)) as archive:
+        assert archive.testzip() is None
+        archive.extractall(tmp_path)
+    kept = pd.read_csv(tmp_path / "checkpoints.csv")
+    assert kept["file"].isna().all()
+    assert set(kept["note"]) == {"damaged in the store, to be computed again"}
+    whole = pq.read_table(tmp_path / "metrics.parquet")
+    assert [str(value) for value in whole["train_loss"].to_pylist()[1::2]] == ["nan", "nan"]
+    assert whole["test_loss"].to_pylist()[1::2] == [math.inf, math.inf]
+    assert whole["test_accuracy"].null_count == 0
+    events = EventAccumulator(str(next((tmp_path / "tensorboard").iterdir()))).Reload()
+    last = {tag: events.Scalars(tag)[-1].value for tag in ("train/loss", "test/loss")}
+    assert math.isnan(last["train/loss"])
+    assert last["test/loss"] == math.inf
 
 
 def test_an_experiment_that_runs_gives_what_is_there_and_one_that_prepares_says_so(
