@@ -27,6 +27,7 @@ from api.routers import (
     documents,
     events,
     experiments,
+    export,
     failures,
     fisher,
     health,
@@ -90,7 +91,7 @@ def create_app(settings: Settings) -> FastAPI:
     known = Depends(known_parameters)
     parts = (
         experiments, events, failures, measurements, results, fisher, analysis, checkpoints,
-        datasets, catalog, tokens, upkeep, plan, workers,
+        export, datasets, catalog, tokens, upkeep, plan, workers,
     )  # fmt: skip
     for module in parts:
         app.include_router(module.router, dependencies=[READ, known], responses=errors.refusals())

@@ -131,6 +131,7 @@ _FOLLOW = {
         "cancel_experiment",
         "retry_experiment",
         "experiment_analysis",
+        "export_experiment",
         "experiment_events",
         "experiment_failures",
         "experiment_plan",

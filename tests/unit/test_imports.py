@@ -42,5 +42,5 @@ def test_the_parts_of_a_spec_need_pydantic_and_nothing_else() -> None:
 
 
 def test_what_draws_and_exports_is_imported_when_something_is_drawn_or_exported() -> None:
-    heavy = {"altair", "vl_convert", "scipy", "pandas", "pyarrow", "tensorboardX"}
+    heavy = {"altair", "vl_convert", "scipy", "pandas", "pyarrow"}
     assert modules_after("import api.main") & heavy == set()
