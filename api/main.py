@@ -24,6 +24,7 @@ from api.routers import (
     catalog,
     checkpoints,
     datasets,
+    documents,
     events,
     experiments,
     failures,
@@ -95,6 +96,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(module.router, dependencies=[READ, known], responses=errors.refusals())
     app.include_router(health.router, dependencies=[known])
     app.include_router(page.router)
+    app.include_router(documents.router)
     app.mount("/static", page.files)
     errors.install(app)
     openapi.install(app, settings.tokens_required)

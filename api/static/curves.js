@@ -63,8 +63,6 @@ export class Curves {
   addFisher(event) {
     this.series.addFisher(event);
     this.lower.hidden = false;
-    this.probe ??= event.probe;
-    if (this.probeChoice.options.length !== this.series.probes.size) this.#nameProbes();
     this.#later();
   }
 
@@ -82,6 +80,7 @@ export class Curves {
   #draw() {
     const shown = this.groups.filter((one) => !this.hidden.has(one.key));
     const isShare = this.metric.endsWith("accuracy");
+    this.#nameProbes();
     this.upper = this.series.lines(shown, this.metric, this.seeds, this.lost);
     this.traces = this.probe === null ? [] : this.series.fisherLines(shown, this.probe, this.seeds, this.lost);
     const rest = { windows: this.#windows(shown), last: this.last, strong: this.strong };
@@ -210,7 +209,7 @@ export class Curves {
 
   #probes() {
     const choose = (event) => {
-      this.probe = event.target.value;
+      [this.probe, this.picked] = [event.target.value, true];
       this.#later();
     };
     this.probeChoice = h("select", { "aria-label": "Which measurement", hidden: true, onchange: choose });
@@ -218,9 +217,12 @@ export class Curves {
   }
 
   #nameProbes() {
-    const options = [...this.series.probes].map(([value, text]) => h("option", { value, selected: value === this.probe }, text));
-    fill(this.probeChoice, options);
-    this.probeChoice.hidden = options.length < 2;
+    const choices = this.series.choices();
+    if (!choices.some(([probe]) => probe === this.probe)) this.probe = null;
+    if (this.probe === null || !this.picked) this.probe = choices[0]?.[0] ?? null;
+    if (choices.length === this.probeChoice.options.length) return;
+    fill(this.probeChoice, choices.map(([value, text]) => h("option", { value, selected: value === this.probe }, text)));
+    this.probeChoice.hidden = choices.length < 2;
   }
 
   #switches() {

@@ -48,8 +48,8 @@ export class Plan {
     fill(
       this.picture,
       patterns(),
-      rows.map((row, i) => this.#windows(row, i, x, y, step)),
-      rows.map((row, i) => row.from === null ? null : s("path", { class: "join", d: `M${x(row.start)} ${y(row.from) + step / 2}V${y(i) + step / 2}` })),
+      rows.flatMap((row, i) => this.#windows(row, i, x, y, step)),
+      rows.map((row, i) => row.from === null ? null : s("path", { class: "join", d: `M${x(row.start)} ${y(row.from) + step / 2}V${y(i) + step / 3}` })),
       rows.flatMap((row, i) => row.segments.map((index) => stretch(segments[index], x, y(i), step))),
       step > 10 ? rows.map((row, i) => s("text", { class: "tick", x: left - 8, y: y(i) + step - 5, "text-anchor": "end" }, clipped(names.get(row.run), left))) : null,
       s("line", { class: "axis", x1: left, x2: x(last), y1: foot, y2: foot }),
@@ -66,7 +66,7 @@ export class Plan {
     return run.windows
       .map(({ start, end, name }) => [Math.max(start, row.start), Math.min(end, run.epochs), name])
       .filter(([start, end]) => end > start)
-      .map(([start, end, name]) => s("rect", { class: "deficit", x: x(start), y: y(i), width: x(end) - x(start), height: step }, s("title", {}, `${name ?? "deficit"}, epochs ${start} to ${end}`)));
+      .map(([start, end, name]) => s("rect", { class: "deficit", x: x(start), y: y(i) + step * 0.64, width: x(end) - x(start), height: step * 0.26 }, s("title", {}, `${name ?? "deficit"}, epochs ${start} to ${end}`)));
   }
 }
 
@@ -114,7 +114,7 @@ const clipped = (text, room) => (text.length * 6.4 > room - 8 ? `…${text.slice
 
 function stretch({ segment, start, end, state, epoch, runs }, x, y, step) {
   const [from, to] = [x(start), x(Math.max(end, start))];
-  const box = { y: y + step * 0.22, height: step * 0.56 };
+  const box = { y: y + step * 0.1, height: step * 0.46 };
   const part = state === "running" && epoch > start ? s("rect", { ...box, class: "done", x: from, width: Math.max(0, x(epoch) - from) }) : null;
   const words = `stretch ${segment}: epochs ${start} to ${end}, ${runs.length} ${runs.length === 1 ? "run" : "runs"}, ${STATES[state]}`;
   return s("g", {}, s("rect", { ...box, class: `stretch ${state}`, x: from, width: Math.max(1.5, to - from - 1) }), part, s("title", {}, words));
@@ -131,7 +131,7 @@ function swatch(state, words) {
 }
 
 function windowSwatch() {
-  return h("span", {}, s("svg", { width: 22, height: 12 }, s("rect", { class: "deficit", width: 22, height: 12 })), " ", "under a deficit");
+  return h("span", {}, s("svg", { width: 22, height: 12 }, s("rect", { class: "deficit", y: 4, width: 22, height: 5 })), " ", "under a deficit");
 }
 
 function told({ runs, segments, certain }, epochs) {

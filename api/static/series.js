@@ -9,11 +9,14 @@ export const METRICS = {
   learning_rate: "Learning rate",
 };
 
+const TOGETHER = "together";
+
 export class Series {
   constructor() {
     this.values = Object.fromEntries(Object.keys(METRICS).map((metric) => [metric, new Map()]));
     this.traces = new Map(); // probe -> run -> [epochs, totals]
     this.probes = new Map(); // probe -> its shown name
+    this.one = true; // whether no state has been measured in two ways
     this.points = 0;
   }
 
@@ -31,12 +34,25 @@ export class Series {
   addFisher({ runs, probe, name, epoch, total }) {
     this.probes.set(probe, name);
     for (const run of runs) {
-      const trace = at(at(this.traces, probe, () => new Map()), run, () => []);
-      const place = trace.findIndex((one) => one[0] >= epoch);
-      if (place < 0) trace.push([epoch, total]);
-      else if (trace[place][0] === epoch) trace[place][1] = total;
-      else trace.splice(place, 0, [epoch, total]);
+      this.#measured(probe, run, epoch, total);
+      if (this.one && !this.#measured(TOGETHER, run, epoch, total)) this.one = false;
     }
+  }
+
+  // False where there is a value at that epoch already.
+  #measured(probe, run, epoch, total) {
+    const trace = at(at(this.traces, probe, () => new Map()), run, () => []);
+    const place = trace.findLastIndex((one) => one[0] <= epoch);
+    if (trace[place]?.[0] === epoch) return false;
+    trace.splice(place + 1, 0, [epoch, total]);
+    return true;
+  }
+
+  // Each choice of what to draw and its name. What a run was shown changes with its deficit, and with
+  // it the probe: where every state was measured once, these make one curve.
+  choices() {
+    const each = [...this.probes];
+    return this.one && each.length > 1 ? [[TOGETHER, "as each run was shown"], ...each] : each;
   }
 
   // Of one run: [epochs, values], a value that is not finite left as null.

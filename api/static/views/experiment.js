@@ -72,8 +72,8 @@ class View {
   // --- what comes in ---
 
   take(name, data) {
-    if (name === "points") this.curves.add(data);
-    else if (name === "fisher") this.curves.addFisher(data);
+    if (name === "points") data.forEach((one) => this.curves.add(one));
+    else if (name === "fisher") data.forEach((one) => this.curves.addFisher(one));
     else if (name === "status") this.status(data);
     else if (name === "end") this.#later();
   }
@@ -138,7 +138,7 @@ class View {
 
 function section(title, ...content) {
   const id = title.toLowerCase();
-  return h("section", { "aria-labelledby": id, class: `part ${id}` }, h("h2", { id }, title), content);
+  return h("section", { "aria-labelledby": id, class: "part" }, h("h2", { id }, title), content);
 }
 
 function progressWords({ epochs, runs, measurements }, left) {
