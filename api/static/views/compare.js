@@ -19,7 +19,6 @@ export async function show(main, { query, signal }) {
   const figure = h("select", { name: "figure", onchange: () => draw() }, FIGURES.map(([value, text]) => h("option", { value, selected: value === query.get("figure") }, text)));
   const place = h("div", { class: "compared" });
   const files = h("p", {});
-  const names = h("fieldset", {});
   let latest = 0;
 
   async function draw() {
@@ -38,10 +37,11 @@ export async function show(main, { query, signal }) {
     }
   }
 
-  fill(main, h("h1", {}, "Compare"), h("div", { class: "tools" }, h("label", {}, "Figure", figure)), h("div", { class: "choosing" }, h("div", {}, place, files), names));
-  const [listed] = await Promise.all([candidates(chosen, signal), draw()]);
-  const boxes = listed.map((one) => box(one, chosen, draw));
-  fill(names, h("legend", {}, h("h2", {}, "Experiments")), boxes.length ? boxes : h("p", {}, "There is none to compare yet."));
+  const boxes = (await candidates(chosen, signal)).map((one) => box(one, chosen, draw));
+  const names = h("fieldset", {}, h("legend", {}, h("h2", {}, "Experiments")), boxes.length ? boxes : h("p", {}, "There is none to compare yet."));
+  const tools = h("div", { class: "tools" }, h("label", {}, "Figure", figure));
+  fill(main, h("h1", {}, "Compare"), tools, h("div", { class: "choosing" }, h("div", {}, place, files), names));
+  await draw();
 }
 
 // Those that are chosen already, and the newest.
