@@ -46,7 +46,7 @@ class Form {
     this.scaleLabel = labelled("Scale", this.scale);
     this.node = h(
       "form",
-      { class: "halves", novalidate: true, onsubmit: (event) => this.#plan(event), oninput: () => this.#forget() },
+      { class: "halves", novalidate: true, onsubmit: (event) => this.#plan(event), oninput: (event) => this.#edited(event.target) },
       h(
         "div",
         {},
@@ -156,17 +156,18 @@ class Form {
     }
   }
 
-  // What was planned is not what the form says now.
-  #forget() {
+  // What was planned is not what the form says now. What else was refused still stands.
+  #edited(input) {
     this.#planned = null;
     this.submitButton.disabled = true;
     fill(this.plan, h("p", { class: "dim" }, "Press Plan to see what would be trained, what is stored already, and what it costs. Planning starts nothing."));
+    unmark(input);
+  }
+
+  #forget() {
+    this.#edited(this.preset);
     fill(this.faults);
-    for (const input of this.node.querySelectorAll("[aria-invalid]")) {
-      input.removeAttribute("aria-invalid");
-      input.removeAttribute("aria-describedby");
-      document.getElementById(`${input.id}-fault`)?.remove();
-    }
+    for (const input of this.node.querySelectorAll("[aria-invalid]")) unmark(input);
   }
 
   #refused(error) {
@@ -193,6 +194,12 @@ class Form {
     const label = pointer ? h("code", {}, pointer) : "JSON";
     return [h("a", { href: `#${input.id}`, onclick: (event) => goTo(event, input) }, label), " "];
   }
+}
+
+function unmark(input) {
+  input.removeAttribute("aria-invalid");
+  input.removeAttribute("aria-describedby");
+  document.getElementById(`${input.id}-fault`)?.remove();
 }
 
 function goTo(event, input) {
