@@ -62,7 +62,7 @@ function box(one, chosen, draw) {
     else chosen.delete(one.id);
     draw();
   }
-  return h("label", { class: "beside" }, input, h("span", {}, one.name || one.id), badge(one.state));
+  return h("label", {}, input, h("span", {}, one.name || one.id), badge(one.state));
 }
 
 function download(asked, format) {
