@@ -200,10 +200,11 @@ def test_every_view_is_legible_and_named_and_calm_and_as_narrow_as_a_phone(
     lab: Any, http: httpx.Client, chromium: Browser
 ) -> None:
     submit(lab, name="a_name_without_any_place_to_break_it_that_is_as_long_as_it_may_be_" * 2)
-    lab.service.cancel(submit(lab, name="cancelled", tags={"lab": "vision"}))
+    id = submit(lab, name="cancelled", tags={"lab": "vision"})
+    lab.service.cancel(id)
     viewport = {"width": 360, "height": 740}
     with browser.watched(chromium, str(http.base_url), viewport=viewport) as page:
-        for view, then in VIEWS.items():
+        for view, then in (VIEWS | {f"/experiments/{id}": "Downloads"}).items():
             page.goto(view)
             expect(page.get_by_text(then).first).to_be_visible()
             assert page_checks.shifted(page) == [], view
