@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from api import cli_tokens, follow, overrides, words
+from api import cli_tokens, connection, follow, overrides, words
 from api.cli_fsck import fsck
 from api.cli_group import Commands
 from api.client import REFUSED, STATUS, Json, Service, fail, word
@@ -29,7 +29,7 @@ experiment_id = click.argument("id")
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="hubel")
-@click.option("--url", envvar="HUBEL_URL", default="http://127.0.0.1:8000", show_default=True,
+@click.option("--url", envvar="HUBEL_URL", default=connection.DEFAULT_URL, show_default=True,
               help="Address of the service; also HUBEL_URL.")  # fmt: skip
 @click.option("--token", envvar="HUBEL_TOKEN",
               help="Better as HUBEL_TOKEN: others can read a command's arguments.")  # fmt: skip

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import re
 import sys
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -10,11 +9,12 @@ from typing import Any, NoReturn
 import click
 import httpx
 
-from api import words
+from api import connection, words
 
 REFUSED, NO_ANSWER = 2, 3
 """Exit status."""
-TIMEOUT = httpx.Timeout(60, connect=5)
+SILENCE = httpx.Timeout(40, connect=5)
+"""A stream of events beats every 15 s."""
 STATUS = ("id", "name", "state", "progress")
 """What the status of an experiment has, whatever else it has."""
 
@@ -26,10 +26,7 @@ class Service:
 
     def __init__(self, url: str, token: str | None = None) -> None:
         self.url = _address(url)
-        # Loopback and lab addresses are not for the environment's proxy to see.
-        self._client = httpx.Client(
-            base_url=self.url, timeout=TIMEOUT, trust_env=False, headers=_authorization(token)
-        )
+        self._client = connection.opened(self.url, _checked_token(token))
 
     def get(self, path: str, **parameters: Any) -> httpx.Response:
         return self._call("GET", path, params=_given(parameters))
@@ -78,6 +75,23 @@ class Service:
             return None
         return self.read(_checked(response), *STATUS)
 
+    def events(self, id: str, last: str | None) -> Iterator[tuple[str, str, Any]]:
+        """(id, name, data) of each event after the one with the id `last`, points among them. Ends
+        where the stream ends, breaks off, or cannot be had now: whoever watches comes again."""
+        headers = {} if last is None else {"Last-Event-ID": last}
+        path = f"/v1/experiments/{word(id)}/events"
+        try:
+            with self._client.stream(
+                "GET", path, params={"points": "true"}, headers=headers, timeout=SILENCE
+            ) as response:
+                if response.status_code >= 500 or response.status_code == 429:
+                    return
+                if response.status_code >= 400:
+                    response.read()
+                yield from _events(_checked(response).iter_lines())
+        except httpx.RequestError:
+            return
+
     def _call(self, method: str, path: str, **parts: Any) -> httpx.Response:
         try:
             return _checked(self._client.request(method, path, **parts))
@@ -86,6 +100,18 @@ class Service:
         except httpx.RequestError as error:
             fail(f"No answer from {self.url}: {error or type(error).__name__}. "
                   "Is the service up? Its address is --url or HUBEL_URL", NO_ANSWER)  # fmt: skip
+
+
+def _events(lines: Iterator[str]) -> Iterator[tuple[str, str, Any]]:
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if name:  # of a comment there is none
+            fields[name] = value
+        elif not line:
+            if fields.keys() >= {"id", "event", "data"}:
+                yield fields["id"], fields["event"], json.loads(fields["data"])
+            fields = {}
 
 
 def _line(text: str) -> Json | None:
@@ -101,25 +127,22 @@ def _given(parameters: Json) -> Json:
 
 
 def _address(url: str) -> str:
-    with contextlib.suppress(httpx.InvalidURL, ValueError):
-        parsed = httpx.URL(url)
-        parsed.raw_host.decode().encode("idna")  # as the socket will
-        if parsed.scheme in ("http", "https") and parsed.host:
-            return url.rstrip("/")
-    raise click.UsageError(f"--url is {url[:80]!r}: the form is http://HOST:PORT; also HUBEL_URL")
+    if (found := connection.address(url)) is None:
+        raise click.UsageError(
+            f"--url is {url[:80]!r}: the form is http://HOST:PORT; also HUBEL_URL"
+        )
+    return found
 
 
-def _authorization(token: str | None) -> dict[str, str]:
-    if not token:
-        return {}
-    if not re.fullmatch(r"[\x21-\x7e]+", token):
+def _checked_token(token: str | None) -> str | None:
+    if token and not connection.is_token(token):
         raise click.UsageError("--token or HUBEL_TOKEN is no token: it holds spaces or the like")
-    return {"Authorization": f"Bearer {token}"}
+    return token
 
 
 def word(text: str) -> str:
     """One part of a path, whatever was typed."""
-    if not text or not all(c.isascii() and (c.isalnum() or c in "_-") for c in text):
+    if not connection.is_word(text):
         raise click.UsageError(f"{text[:80]!r} is no id or name: letters, digits, _ and - only")
     return text
 

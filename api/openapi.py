@@ -133,6 +133,7 @@ _FOLLOW = {
         "experiment_analysis",
         "experiment_events",
         "experiment_failures",
+        "experiment_plan",
     )
 } | {
     "experiment_figure": {

@@ -30,10 +30,14 @@ when its segment is stored."""
 LOOK_SECONDS = 5.0
 """How often the queue is read, at most: a thousand messages take 10 ms."""
 SCANNED_AT_ONCE = 2000
+PRESENCE_SECONDS = 20.0
+"""A worker that has said nothing for so long counts as gone: it speaks every 5 s."""
 QUEUE = "hubel"
 """Celery's list of messages."""
 WORK = "work"
 """Header of a message: what it is about, as `shared.work` names it."""
+
+_WORKER = "hubel:worker:"
 
 _TAKE = """
 local holder = redis.call('get', KEYS[1])
@@ -174,6 +178,33 @@ class Live:
         """As the process that reconciles has counted it; None: nobody has lately."""
         text = self._try(lambda: self._redis.get("hubel:backlog"), None)
         return json.loads(text) if text else None
+
+    # --- which workers there are ---
+
+    def tell_worker(self, name: str, about: dict[str, Any]) -> None:
+        """That it is there, and what it does."""
+        key, ms = f"{_WORKER}{name}", int(1000 * PRESENCE_SECONDS)
+        self._try(lambda: self._redis.set(key, json.dumps(about), px=ms), None)
+
+    def workers(self) -> dict[str, dict[str, Any]] | None:
+        """What each has last said, by name, and how many seconds `ago`, by the clock of Redis: a
+        worker's own may be wrong. None: nobody can say."""
+        return self._try(self._workers, None)
+
+    def _workers(self) -> dict[str, dict[str, Any]]:
+        keys = list(self._redis.scan_iter(f"{_WORKER}*", count=SCANNED_AT_ONCE))
+        with self._redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.get(key)
+            for key in keys:
+                pipe.pttl(key)
+            found = pipe.execute()
+        told = zip(keys, found[: len(keys)], found[len(keys) :], strict=True)
+        return {
+            key.removeprefix(_WORKER): json.loads(text) | {"ago": PRESENCE_SECONDS - left / 1000}
+            for key, text, left in told
+            if text
+        }
 
     # --- live progress ---
 

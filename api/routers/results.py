@@ -77,7 +77,7 @@ def _run(run: RunPlan, state: str, results: Results) -> Json:
 @router.get(
     "/experiments/{id}/metrics",
     operation_id="experiment_metrics",
-    responses={**responses(400, 404), 200: tables.CSV},
+    responses={**responses(400, 404), 200: tables.CONTENT},
 )
 def metrics(
     id: ExperimentId,
@@ -114,13 +114,11 @@ def metrics(
     after = _position(page_token, filters)
     make = rows.metric_rows if shape == "rows" else rows.wide_rows
     found = make(results, query, after)
-    if format == "csv":
-        columns = (
-            rows.metric_columns(results) if shape == "rows" else rows.wide_columns(results, query)
-        )
-        return tables.csv(
-            rows.csv_lines(tables.limited(found, page_size), columns), f"{id}-metrics"
-        )
+    if format != "json":
+        long = shape == "rows"
+        columns = rows.metric_columns(results) if long else rows.wide_columns(results, query)
+        found = tables.limited(found, page_size)
+        return tables.stream(format, found, columns, results, f"{id}-metrics")
     size = tables.size(page_size)
     page = list(itertools.islice(found, size + 1))
     token = pages.token(rows.position(page[size - 1]), filters) if len(page) > size else None
@@ -189,9 +187,9 @@ def figure(
         pictures.Format | None, Query(description="Without it, what Accept prefers.")
     ] = None,
 ) -> Response:
-    """A figure as its data, as Vega-Lite, or drawn as SVG, PNG or PDF: critical_period,
-    sensitivity, relative_accuracy, fisher_trace, fisher_sensitivity, fisher_layers, plasticity,
-    filters, gradients, second_order. 409 while there is nothing to draw."""
+    """A figure as its data (JSON or CSV), as Vega-Lite, or drawn as SVG, PNG or PDF:
+    critical_period, sensitivity, relative_accuracy, fisher_trace, fisher_sensitivity,
+    fisher_layers, plasticity, filters, gradients, second_order. 409 while nothing can be drawn."""
     if name not in FIGURES:
         raise NotFound(f"There is no figure {name[:80]!r}: there are {', '.join(FIGURES)}")
     chosen = format or pictures.accepted(request.headers.get("accept", "*/*"))

@@ -33,5 +33,6 @@ def test_the_command_line_needs_the_base_install_only() -> None:
     assert found & {"pydantic", "fastapi", "celery", "minio", "numpy", "redis", "shared"} == set()
 
 
-def test_drawing_is_imported_when_something_is_drawn() -> None:
-    assert modules_after("import api.main") & {"altair", "vl_convert", "scipy", "pandas"} == set()
+def test_what_draws_and_exports_is_imported_when_something_is_drawn_or_exported() -> None:
+    heavy = {"altair", "vl_convert", "scipy", "pandas", "pyarrow", "tensorboardX"}
+    assert modules_after("import api.main") & heavy == set()

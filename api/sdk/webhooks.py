@@ -1,0 +1,34 @@
+"""Addresses that are told when an experiment has ended."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from api.sdk import asked
+from api.sdk.http import Http, word
+
+Json = dict[str, Any]
+PATH = "/v1/webhooks"
+
+
+class Webhooks:
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    def list(self) -> Any:
+        return self._http.get(PATH)["webhooks"]
+
+    def create(self, url: str, events: Sequence[str], description: str = "") -> Json:
+        """With its `secret`, which is shown this once."""
+        body = {"url": url, "events": asked.plain(events), "description": description}
+        return dict(self._http.read(self._http.call("POST", PATH, once=True, json=body)))
+
+    def delete(self, id: str) -> None:
+        self._http.call("DELETE", f"{PATH}/{word(id)}")
+
+    def test(self, id: str) -> Any:
+        """Send it a message now."""
+        return self._http.read(self._http.call("POST", f"{PATH}/{word(id)}/test", once=True))
+
+    def deliveries(self, id: str) -> Any:
+        """What was sent to it lately, and how that went."""
+        return self._http.get(f"{PATH}/{word(id)}/deliveries")["deliveries"]
