@@ -2,8 +2,10 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
@@ -23,7 +25,18 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
-files = StaticFiles(directory=STATIC)
+
+
+class Files(StaticFiles):
+    """Asked for each time, which an ETag makes cheap: modules of two versions do not mix."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        found = super().file_response(*args, **kwargs)
+        found.headers.update(HEADERS)
+        return found
+
+
+files = GZipMiddleware(Files(directory=STATIC))
 _IMPORTED = re.compile(r'^import .* from "(\.[^"]+)"', re.MULTILINE)
 
 
