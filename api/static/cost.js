@@ -37,7 +37,7 @@ function timeOf(seconds) {
 }
 
 function painted(tag, colour, percent = null) {
-  const node = h(tag, percent === null ? { class: "swatch" } : {});
+  const node = h(tag, percent === null ? { class: "sample" } : {});
   node.style.background = colour;
   if (percent !== null) node.style.width = `${percent}%`;
   return node;

@@ -38,7 +38,7 @@ export async function show(main, { query, signal }) {
     }
   }
 
-  fill(main, h("h1", {}, "Compare"), h("div", { class: "tools" }, h("label", {}, "Figure", figure)), place, files, names);
+  fill(main, h("h1", {}, "Compare"), h("div", { class: "tools" }, h("label", {}, "Figure", figure)), h("div", { class: "choosing" }, h("div", {}, place, files), names));
   const [listed] = await Promise.all([candidates(chosen, signal), draw()]);
   const boxes = listed.map((one) => box(one, chosen, draw));
   fill(names, h("legend", {}, h("h2", {}, "Experiments")), boxes.length ? boxes : h("p", {}, "There is none to compare yet."));

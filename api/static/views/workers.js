@@ -4,6 +4,7 @@ import { bar, count, duration, fill, h } from "../dom.js";
 import { get, repeat } from "../http.js";
 
 const POLL_MS = 2000;
+const UNFIT = "Its device, its disk or the store keeps it from working: its log says which.";
 const QUEUE = [
   ["running", "Running"],
   ["queued", "Queued"],
@@ -49,7 +50,7 @@ const number = (value) => (value === null || value === undefined ? "–" : count
 function workersOf({ workers, known }) {
   if (!known) return [h("h2", {}, "Workers"), h("p", {}, "Redis does not answer: who works is not known now.")];
   if (!workers.length) return [h("h2", {}, "Workers"), none()];
-  const heads = ["Worker", "State", "Does", "Device", "For"].map((text) => h("th", { scope: "col" }, text));
+  const heads = ["Worker", "State", "Does", "Device", "How long"].map((text) => h("th", { scope: "col" }, text));
   return [
     h("h2", {}, `Workers (${workers.length})`),
     h("table", { class: "workers blocks" }, h("thead", {}, h("tr", {}, heads)), h("tbody", {}, workers.map(rowOf))),
@@ -65,17 +66,17 @@ const rowOf = (one) =>
     {},
     h("td", { class: "first" }, one.name),
     h("td", {}, h("span", { class: `state ${one.unfit ? "failed" : one.state}` }, one.unfit ? "✕ unfit" : one.state)),
-    h("td", { class: "wide" }, one.unfit || doing(one)),
+    h("td", { class: "wide" }, one.unfit ? UNFIT : doing(one)),
     h("td", { class: "wide" }, one.device_name ?? one.device ?? "–"),
     h("td", { class: "wide" }, h("time", { datetime: one.since ?? "" }, since(one.since))),
   );
 
 function doing(one) {
-  if (!one.experiment) return one.dataset ?? "–";
+  if (!one.experiment) return one.dataset ? `data set ${one.dataset}` : "–";
   const link = h("a", { href: `/experiments/${one.experiment}` }, one.experiment);
   if (one.epoch === null || one.epoch === undefined) return link;
   const [done, all] = [one.epoch - one.start, one.end - one.start];
   return [link, bar(done, all, `Segment of ${one.name}`), h("small", {}, `epoch ${one.epoch}, of ${one.start} to ${one.end}`)];
 }
 
-const since = (iso) => (iso ? duration((Date.now() - new Date(iso)) / 1000) : "–");
+const since = (iso) => (iso ? `for ${duration((Date.now() - new Date(iso)) / 1000)}` : "–");
