@@ -128,7 +128,7 @@ function opened(title, ...content) {
   return dialog;
 }
 
-const labelled = (words, field) => h("label", { class: "field" }, h("span", {}, words), field);
+const labelled = (words, field) => h("label", { class: "field" }, words, field);
 const select = (label, options) => h("select", { "aria-label": label }, options.map(([value, text]) => h("option", { value }, text)));
 const number = (label, value) => h("input", { type: "number", min: 0, value: String(value), "aria-label": label });
 

@@ -122,7 +122,7 @@ export class Curves {
 
   #row(group) {
     const line = s("line", { x1: 0, x2: 26, y1: 6, y2: 6, "stroke-dasharray": group.dash || null });
-    const swatch = s("svg", { class: "swatch", width: 26, height: 12, style: `--ink: ${group.colour}`, "aria-hidden": "true" }, line);
+    const swatch = s("svg", { class: "stroke", width: 26, height: 12, style: `--ink: ${group.colour}`, "aria-hidden": "true" }, line);
     const button = h(
       "button",
       {
@@ -204,7 +204,7 @@ export class Curves {
       this.#later();
     };
     this.single = h("input", { type: "checkbox", checked: true, onchange: choose });
-    return h("label", { class: "dim" }, this.single, " single seeds (thin) beside the mean");
+    return h("label", { class: "beside dim" }, this.single, "single seeds (thin) beside the mean");
   }
 
   #probes() {

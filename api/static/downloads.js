@@ -1,13 +1,13 @@
 // Files: a plain link where no token is needed, else fetched with the token and handed over.
 
 import { complaint } from "./app.js";
-import { blob, get } from "./http.js";
+import { blob, get, hasToken } from "./http.js";
 import { fill, h } from "./dom.js";
 
 // A link that downloads `path` as `name`; `said` is told what went wrong.
 export function file(text, path, name, said) {
   const fetched = async (event) => {
-    if (!sessionStorage.getItem("hubel-token")) return; // the browser's own download, which streams
+    if (!hasToken()) return; // the browser's own download, which streams
     event.preventDefault();
     try {
       hand(await blob(event.currentTarget.getAttribute("href")), name);

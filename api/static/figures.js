@@ -92,7 +92,7 @@ export class Figures {
       this.normalisation = event.target.value;
       this.#draw();
     };
-    return h("label", {}, "Traces ", h("select", { onchange: choose }, options));
+    return h("label", { class: "beside" }, "Traces", h("select", { onchange: choose }, options));
   }
 
   async #draw() {

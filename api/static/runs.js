@@ -1,6 +1,6 @@
 // The runs as a table: place in the sweep, state, final score; sorted by any column.
 
-import { fill, h, percent } from "./dom.js";
+import { badge, fill, h, percent } from "./dom.js";
 import { get } from "./http.js";
 
 export class Runs {
@@ -45,7 +45,7 @@ export class Runs {
     const value = columns[by]?.[1] ?? columns[0][1];
     const sorted = [...this.runs].sort((a, b) => way * compare(value(a), value(b)));
     fill(this.head, h("tr", {}, columns.map(([name], i) => this.#heading(name, i))));
-    fill(this.body, sorted.map((run) => h("tr", {}, columns.map(([name, read, show]) => h("td", { class: name === "state" ? `is ${run.state}` : null }, String((show ?? read)(run)))))));
+    fill(this.body, sorted.map((run) => h("tr", {}, columns.map(([name, read, show]) => h("td", {}, name === "state" ? badge(run.state) : String((show ?? read)(run)))))));
   }
 
   #heading(name, i) {

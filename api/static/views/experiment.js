@@ -3,7 +3,7 @@
 import { Actions } from "../actions.js";
 import { complaint } from "../app.js";
 import { Curves } from "../curves.js";
-import { duration, fill, h, when } from "../dom.js";
+import { badge, duration, fill, h, moment } from "../dom.js";
 import { downloads } from "../downloads.js";
 import { Failures } from "../failures.js";
 import { Figures, named } from "../figures.js";
@@ -40,7 +40,7 @@ class View {
     this.state = null;
     this.measured = new Set(["fisher", "gradients", "filters", "second_order"].filter((part) => spec[part]));
     this.title = h("h1", {}, " ");
-    this.badge = h("span", { class: "is" });
+    this.badge = h("span", { role: "status" });
     this.bar = h("progress", { "aria-label": "Epochs trained", max: 1, value: 0 });
     this.words = h("p", { class: "progress-words" }, " ");
     this.facts = h("p", { class: "dim facts" }, " ");
@@ -86,7 +86,6 @@ class View {
     this.notes.set(status);
     this.failures.set(status.failures);
     if (before && JSON.stringify(before.progress) !== JSON.stringify(status.progress)) this.#later();
-    if (before?.state !== status.state) this.badge.setAttribute("role", before ? "status" : "note");
     const ended = ({ progress }) => progress && progress.runs.total - progress.runs.queued - progress.runs.running;
     if (!before || ended(before) !== ended(status)) this.#ended();
   }
@@ -95,8 +94,8 @@ class View {
     const title = name || this.id;
     document.title = `${title} – Hubel`;
     this.title.textContent = title;
-    this.badge.textContent = state;
-    this.badge.className = `is ${state}`;
+    if (this.state !== state) fill(this.badge, badge(state));
+    this.state = state;
     const epochs = progress?.epochs ?? { done: 0, planned: 0, reused: 0 };
     const isOver = ENDED.includes(state);
     this.bar.value = epochs.planned ? epochs.done / epochs.planned : isOver ? 1 : 0;
@@ -154,7 +153,7 @@ function facts(id, { created, finished, measures, retries, retried_by: retried, 
   const linked = (words, others) => (others?.length ? [` · ${words} `, others.flatMap((other, i) => [i ? ", " : "", to(other)])].flat() : []);
   const ways = [["measures", measures], ["retries", retries], ["forked from", forks]].flatMap(([words, other]) => linked(words, other ? [other] : []));
   return [
-    h("code", {}, id), ` · submitted ${when(created)}`, finished ? ` · ended ${when(finished)}` : "", ...ways,
+    h("code", {}, id), ` · submitted `, moment(created), finished ? [" · ended ", moment(finished)] : null, ...ways,
     ...linked("retried by", retried), ...linked("forked by", forked), " · ", h("a", { href: `/compare?experiments=${id}` }, "compare"),
   ];
 }
