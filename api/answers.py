@@ -72,6 +72,7 @@ STATUS = record(
     failures=array(FAILURE),
     plan=maybe(PLAN),
     tags=mapping(TEXT),
+    notes=TEXT,
     measures=maybe(ID),
     links=LINKS,
 )
@@ -156,6 +157,7 @@ ANSWERS: dict[str, dict[str, Schema]] = {
     },
     "list_experiments": {"200": _and(_page("experiments", STATUS), unreadable=UNREADABLE)},
     "experiment_status": {"200": _and(STATUS, retried_by=array(ID))},
+    "update_experiment": {"200": STATUS},
     "retry_experiment": {"202": _and(STATUS, spec=SHOWN_SPEC)},
     "list_tokens": {"200": _and(_page("tokens", TOKEN), unreadable=UNREADABLE)},
     "create_token": {"201": _and(TOKEN, token=TEXT)},

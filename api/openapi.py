@@ -8,9 +8,11 @@ from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 
 from api import answers, parameters
+from api.bodies import MERGE_PATCH
 from api.errors import PROBLEM_SCHEMA
 from shared.measurements import LaterMeasurements
 from shared.presets import ABOUT, PRESETS, SCALES
+from shared.remarks import RemarksPatch
 from shared.spec import ExperimentSpec
 from shared.tokens import NewToken
 
@@ -103,6 +105,14 @@ TOKEN_EXAMPLES = {
 }
 
 
+PATCH_EXAMPLES = {
+    "tag": {
+        "summary": "Set one tag, remove another, say something",
+        "value": {"tags": {"lab": "vision", "draft": None}, "notes": "Seed 3 looks odd."},
+    }
+}
+
+
 def _body(examples: dict[str, Any], *models: str) -> dict[str, Any]:
     schemas = [{"$ref": REFERENCE.format(model=model)} for model in models]
     schema = schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
@@ -112,6 +122,10 @@ def _body(examples: dict[str, Any], *models: str) -> dict[str, Any]:
 
 SUBMIT_BODY = _body(EXAMPLES, "ExperimentSpec", "PresetExperiment")
 MEASURE_BODY = _body(LATER_EXAMPLES, "LaterMeasurements")
+PATCH_BODY = _body(PATCH_EXAMPLES, "RemarksPatch")
+PATCH_BODY["requestBody"]["content"][MERGE_PATCH] = PATCH_BODY["requestBody"]["content"][
+    "application/json"
+]
 TOKEN_BODY = _body(TOKEN_EXAMPLES, "NewToken")
 
 _FOLLOW = {
@@ -135,6 +149,7 @@ _FOLLOW = {
         "experiment_events",
         "experiment_failures",
         "experiment_plan",
+        "update_experiment",
     )
 } | {
     "experiment_figure": {
@@ -197,7 +212,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
     )
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
-    for model in (ExperimentSpec, LaterMeasurements, NewToken):
+    for model in (ExperimentSpec, LaterMeasurements, NewToken, RemarksPatch):
         schema = model.model_json_schema(ref_template=REFERENCE)
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema

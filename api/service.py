@@ -12,6 +12,7 @@ from api.index import Index
 from api.measurements import Jobs
 from api.outcomes import Outcomes
 from api.quotas import Quotas
+from api.remarks import Remarks
 from api.retry import Retries
 from api.statuses import Statuses
 from api.tracker import Tracker
@@ -49,7 +50,8 @@ class Service:
         self.acceptance, self.retries = Acceptance(self), Retries(self)
         self.damage = Damage(self)
         self.index, self.outcomes = Index(self.store), Outcomes(self.store)
-        self.statuses = Statuses(self.status, self.outcomes)
+        self.remarks = Remarks(self)
+        self.statuses = Statuses(self.status, self.outcomes, self.remarks.changed_since)
         self._accepted: Cache[Accepted] = Cache(ACCEPTED_BYTES)
         self._trackers: Cache[Tracker] = Cache(TRACKED_BYTES)
 
@@ -182,7 +184,7 @@ class Service:
             **status.NO_PROGRESS,
             "failures": ended.get("failures", []),
             "plan": None,
-            "tags": accepted.spec.tags,
+            **self.remarks.of(id),
             "measures": accepted.measures,
             "submitted_by": accepted.submitted_by,
             "retries": accepted.retries,

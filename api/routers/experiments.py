@@ -25,6 +25,7 @@ from api.service import Service
 from api.status import plan_summary
 from shared import names, planning
 from shared.errors import HubelError
+from shared.remarks import RemarksPatch
 from shared.spec import ExperimentSpec
 
 router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
@@ -142,6 +143,21 @@ async def status(
     found = await service.statuses.polled(id)
     retried = await service.retries.polled(id, found["state"])
     return _answer(shown(found) | {"retried_by": retried})
+
+
+@router.patch(
+    "/{id}",
+    operation_id="update_experiment",
+    dependencies=[SUBMIT],
+    responses=responses(400, 404, 408, 409, 413, 415),
+    openapi_extra=openapi.PATCH_BODY,
+)
+def update(id: ExperimentId, service: ServiceIn, raw: RawBody, request: Request) -> Json:
+    """Change tags and notes, by a JSON Merge Patch (RFC 7396); of what was accepted nothing
+    changes. In every state. Of several at once each stands: tags are merged one by one."""
+    patch = bodies.read_patch(RemarksPatch, request.headers.get("content-type", ""), raw)
+    service.remarks.patch(id, patch)
+    return shown(service.statuses.of(id))
 
 
 def _answer(content: Json) -> Response:
