@@ -88,6 +88,7 @@ RUN = record(
     state=among(*STATES[1:]),
     epochs=COUNT,
     windows=array(ANYTHING),
+    changes=array(ANYTHING),
     score=maybe(NUMBER),
 )
 METRIC = record(time=TIME, run=COUNT, seed=COUNT, epoch=COUNT)

@@ -8,7 +8,7 @@ from shared.errors import Fault, Invalid
 from shared.facts import lookup, provisional
 from shared.plan import Plan
 from shared.records import Records
-from shared.schedule import Facts, check_against, config, keys, timeline
+from shared.schedule import Facts, changes, check_against, config, keys, timeline
 from shared.settings import Settings
 from shared.spec import ExperimentSpec, RunSpec
 from shared.storage import Storage
@@ -94,6 +94,7 @@ def _path(
         config=settings,
         stretches=stretches,
         windows=[w.model_dump() | {"end": w.epochs.stop} for w in run.windows],
+        changes=changes(run),
         keys=keys(settings, stretches),
         probes=probe.probes(spec, run, stretches, facts),
         checkpoints=probe.asked_epochs(kept.every, kept.epochs, run.total_epochs) if kept else [],
@@ -124,7 +125,8 @@ def _check_epoch_count(spec: ExperimentSpec, points: list[Point], settings: Sett
 
 def _check_memory(run: RunSpec, facts: Facts, settings: Settings) -> None:
     samples = run.dataset.train_samples or facts.train
-    batch = min(run.training.batch_size, samples)
+    asked = [change.set.batch_size or 0 for change in run.training.changes]
+    batch = min(max(run.training.batch_size, *asked, 0), samples)
     optimizer = run.training.optimizer.name
     needed = cost.memory(run.model.keyed(), facts.shape, facts.classes, optimizer, batch)
     total, allowed = sum(needed), settings.max_model_bytes

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from shared.errors import Fault, Invalid
 from shared.faults import body_faults, pointer
 from shared.measurements import PARTS
+from shared.schedule import changes
 from shared.spec import ExperimentSpec, RunSpec
 
 SWEEPABLE = frozenset(RunSpec.model_fields)
@@ -64,6 +65,7 @@ def points(spec: ExperimentSpec) -> list[Point]:
         for combination in itertools.product(*axes):
             values = dict(combination)
             run = _run(given, curve, values)
+            _check_constant(curve, run)
             out.append(Point(curve.label, values, run, curve.base, curve.control))
     _check_points_differ(out)
     check_epochs(spec, out)
@@ -110,6 +112,17 @@ def _check_names_differ(curves: list[Curve]) -> None:
         if curve.control and names.count(curve.label) > 1:
             message = f"the twin '{curve.label}' has the name of a variant: rename the variant"
             raise Invalid(message, [Fault("/controls", "repeated", message)])
+
+
+def _check_constant(curve: Curve, run: RunSpec) -> None:
+    """A change on the way would undo what this twin controls for."""
+    changing = [c.at for c in run.training.changes if c.set.sets_rate]
+    if curve.control == "constant" and changing:
+        message = (
+            f"training.changes sets the learning rate at epoch {changing[0]}: there is no twin of a"
+            " constant rate; leave out controls.constant"
+        )
+        raise Invalid(message, [Fault("/controls/constant", "rate-changes", message)])
 
 
 def check_epochs(spec: ExperimentSpec, points: Sequence[Point]) -> None:
@@ -253,6 +266,7 @@ def _meaning(run: RunSpec) -> bytes:
     """The same for `end` and `length`, `deficit` and `deficits`, and both lengths of training."""
     windows = [w.model_dump(exclude={"length"}) | {"end": w.epochs.stop} for w in run.windows]
     training = run.training.model_dump(exclude={"epochs_after_deficit"})
+    training["changes"] = changes(run)
     rest = run.model_dump(include={"dataset", "model"})
     return rfc8785.dumps(
         rest | {"windows": windows, "training": training | {"epochs": run.total_epochs}}

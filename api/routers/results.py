@@ -69,6 +69,7 @@ def _run(run: RunPlan, state: str, results: Results) -> Json:
         "state": state,
         "epochs": run.epochs,
         "windows": run.windows,
+        "changes": run.changes,
         "score": numbers.shown(found),
         "diverged": results.diverged(run) if state == "succeeded" else None,
     }
