@@ -73,6 +73,8 @@ STATUS = record(
     plan=maybe(PLAN),
     tags=mapping(TEXT),
     measures=maybe(ID),
+    forks=maybe(ID),
+    forked_at=maybe(record(run=COUNT, epoch=COUNT)),
     links=LINKS,
 )
 EVENT = {
@@ -136,8 +138,12 @@ ANSWERS: dict[str, dict[str, Schema]] = {
         "202": _and(STATUS, spec=SHOWN_SPEC),
     },
     "list_experiments": {"200": _and(_page("experiments", STATUS), unreadable=UNREADABLE)},
-    "experiment_status": {"200": _and(STATUS, retried_by=array(ID))},
+    "experiment_status": {"200": _and(STATUS, retried_by=array(ID), forked_by=array(ID))},
     "retry_experiment": {"202": _and(STATUS, spec=SHOWN_SPEC)},
+    "fork_experiment": {
+        "200": record(plan=PLAN, certain=TRUTH, spec=SHOWN_SPEC),
+        "202": _and(STATUS, spec=SHOWN_SPEC),
+    },
     "list_tokens": {"200": _and(_page("tokens", TOKEN), unreadable=UNREADABLE)},
     "create_token": {"201": _and(TOKEN, token=TEXT)},
     "show_token": {"200": TOKEN},

@@ -28,6 +28,7 @@ from api.routers import (
     experiments,
     failures,
     fisher,
+    forks,
     health,
     measurements,
     page,
@@ -86,7 +87,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.gate = Gate(settings, Tokens(store), live)
     known = Depends(known_parameters)
     parts = (
-        experiments, events, failures, measurements, results, fisher, analysis, checkpoints,
+        experiments, forks, events, failures, measurements, results, fisher, analysis, checkpoints,
         datasets, catalog, tokens, upkeep,
     )  # fmt: skip
     for module in parts:

@@ -28,18 +28,18 @@ def plan_for(
     there is to do, and `is_certain` is False. `experiment` names the runs of a spec without reuse;
     `again`: another experiment has trained under that name before.
     """
-    _check_run_count(spec, settings)
+    check_run_count(spec, settings)
     points = sweep.points(spec)
     _check_epoch_count(spec, points, settings)
-    facts = _facts(points, records.store)
+    known = _facts(points, records.store)
     for point in points:
-        check_against(point.run, facts[point.run.dataset.name])
-        _check_memory(point.run, facts[point.run.dataset.name], settings)
+        check_against(point.run, known[point.run.dataset.name])
+        _check_memory(point.run, known[point.run.dataset.name], settings)
     paths = [
-        _path(spec, index, point, facts[point.run.dataset.name], seed, experiment)
+        _path(spec, index, point, known[point.run.dataset.name], seed, experiment)
         for index, (point, seed) in enumerate((p, s) for p in points for s in spec.seeds)
     ]
-    looks = (spec.reuse or again) and all(f.digest for f in facts.values())
+    looks = (spec.reuse or again) and all(f.digest for f in known.values())
     made = tree.make(paths, records if looks else _Nothing())
     check_cost(made, settings)
     return made
@@ -73,7 +73,11 @@ class _Nothing:
 
 def _facts(points: list[Point], store: Storage) -> dict[str, Facts]:
     wanted = {point.run.dataset.name for point in points}
-    return {name: lookup(name, store) or provisional(name) for name in wanted}
+    return {name: facts(name, store) for name in wanted}
+
+
+def facts(name: str, store: Storage) -> Facts:
+    return lookup(name, store) or provisional(name)
 
 
 def _path(
@@ -101,7 +105,7 @@ def _path(
     )
 
 
-def _check_run_count(spec: ExperimentSpec, settings: Settings) -> None:
+def check_run_count(spec: ExperimentSpec, settings: Settings) -> None:
     count = sweep.run_count(spec)
     if count > settings.max_runs:
         axes = {path: len(values) for path, values in spec.sweep.items()}

@@ -98,7 +98,7 @@ def timeline(run: RunSpec) -> list[Stretch]:
 def changed_settings(training: Training) -> dict[int, Config]:
     """Epoch -> the parts of the config that are others from there on. Only epochs that change
     something: what is set to what it was is no change."""
-    first = now = _changeable(training)
+    first = now = whole_settings(training)
     found: dict[int, Config] = {}
     before: Config = {}
     for change in training.changes:
@@ -120,7 +120,8 @@ def _changed(to: Changed, now: Config) -> Config:
     return found
 
 
-def _changeable(training: Training) -> Config:
+def whole_settings(training: Training) -> Config:
+    """The parts of a config that may be others from an epoch on."""
     return {
         "optimizer": training.optimizer.keyed(),
         "schedule": training.schedule.keyed(),
@@ -193,7 +194,7 @@ def config(run: RunSpec, facts: Facts, seed: int) -> Config:
             "std": list(facts.std),
         },
         "model": run.model.keyed(),
-        **_changeable(training),
+        **whole_settings(training),
         "precision": training.precision,
         "seed": seed,
     }

@@ -342,10 +342,10 @@ class Controls(Part):
     constant: Rate | None = Field(None, description="This learning rate in every epoch.")
 
 
-class ExperimentSpec(Measurements, RunSpec):
-    """An experiment: a base run, variants and sweep axes that multiply, seeds, measurements."""
+class Multiplied(Measurements):
+    """What makes an experiment of a run: seeds, variants and sweep axes that multiply; what is
+    measured; names."""
 
-    schema_version: Literal[1] = 1
     name: Annotated[str, StringConstraints(max_length=200)] = ""
     checkpoints: Checkpoints | None = None
     seeds: list[Seed] = Field([0], min_length=1, max_length=10_000)
@@ -366,7 +366,13 @@ class ExperimentSpec(Measurements, RunSpec):
     tags: dict[Tag, Annotated[str, StringConstraints(max_length=256)]] = Field({}, max_length=32)
 
     @model_validator(mode="after")
-    def _seeds_differ(self) -> "ExperimentSpec":
+    def _seeds_differ(self) -> "Multiplied":
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("'seeds' names the same seed twice")
         return self
+
+
+class ExperimentSpec(Multiplied, RunSpec):
+    """An experiment: a base run, variants and sweep axes that multiply, seeds, measurements."""
+
+    schema_version: Literal[1] = 1

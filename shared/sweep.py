@@ -154,7 +154,7 @@ def _run(given: dict[str, Any], curve: Curve, values: Mapping[str, Any]) -> RunS
     # One after the other, the twin's last: nothing may undo what it controls for.
     for path, value in [*curve.setting.items(), *values.items(), *curve.twin.items()]:
         try:
-            _set(raw, DEFAULTS, path.split("."), copy.deepcopy(value))
+            put(raw, DEFAULTS, path.split("."), copy.deepcopy(value))
         except LookupError as error:
             message = f"'{path}' names no field of the spec: {error}"
             raise Invalid(message, [Fault(pointers[path], "unknown-field", message)]) from None
@@ -164,13 +164,13 @@ def _run(given: dict[str, Any], curve: Curve, values: Mapping[str, Any]) -> RunS
         whole = "/sweep" if values else pointer(("variants", curve.base or ""))
         place = _place(curve.label, values)
         faults = [
-            Fault(_blamed(fault, pointers, whole), fault.code, f"at {place}: {fault.message}")
+            Fault(blamed(fault, pointers, whole), fault.code, f"at {place}: {fault.message}")
             for fault in body_faults(error.errors(include_url=False), raw, RunSpec)
         ]
         raise Invalid(faults[0].message, faults) from None
 
 
-def _blamed(fault: Fault, pointers: Mapping[str, str], whole: str) -> str:
+def blamed(fault: Fault, pointers: Mapping[str, str], whole: str) -> str:
     """The setting that lies nearest to where the fault is; `whole` where none is near."""
     location = fault.pointer.split("/")[1:]
     near = {path: _shared(location, path.split(".")) for path in pointers}
@@ -193,7 +193,7 @@ def _shown(value: Any) -> str:
     return json.dumps(value)[:MAX_SHOWN]
 
 
-def _set(raw: Any, default: Any, path: list[str], value: Any) -> None:
+def put(raw: Any, default: Any, path: list[str], value: Any) -> None:
     """Set raw[path] = value. A part that was not given starts with the name of its default and
     nothing else of it, so that another name brings defaults of its own."""
     head, rest = path[0], path[1:]
@@ -206,7 +206,7 @@ def _set(raw: Any, default: Any, path: list[str], value: Any) -> None:
         raw[key] = _start(inner)
     if not isinstance(raw[key], dict | list):
         raise LookupError(f"'{head}' has no fields")
-    _set(raw[key], inner, rest, value)
+    put(raw[key], inner, rest, value)
 
 
 def _start(default: Any) -> Any:
