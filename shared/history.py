@@ -59,6 +59,7 @@ def _blamed(asked: Fork, point: Point, states: int | None) -> str:
     if point.variant is not None:
         return pointer(("variants", point.variant))
     heads = ("dataset", "model") if states == 0 else ("deficit", "deficits")
-    named = [path for path in asked.set if path.split(".")[0] in heads]
+    # Windows that are set as a whole were looked at, see continued.py.
+    named = [p for p in asked.set if p.split(".")[0] in heads and p not in ("deficit", "deficits")]
     named += [path for path in asked.set if path.startswith("training.")]
     return pointer(("set", named[0])) if named else "/set"

@@ -174,9 +174,9 @@ class Rewriting:
         written = [self._asked_as.get(part, part) for part in parts]
         if parts and parts[0] in self.asked.model_fields_set:
             return pointer(written)
-        return sweep.blamed(
-            fault, {path: pointer(("set", self._asked_as[path])) for path in self.set}, "/set"
-        )
+        said = {path: pointer(("set", self._asked_as[path])) for path in self.set}
+        only = next(iter(said.values())) if len(said) == 1 else "/set"
+        return sweep.blamed(fault, said, only)
 
 
 def _refused(place: Sequence[str | int], code: str, message: str) -> Invalid:
