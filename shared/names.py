@@ -132,6 +132,15 @@ def retry(id: str, again: str) -> str:
     return f"{retries(id)}{_experiment(again)}"
 
 
+def forks(id: str) -> str:
+    """Prefix of what links an experiment to those that go on from a run of it."""
+    return experiment_object(id, "forks") + "/"
+
+
+def fork(id: str, made: str) -> str:
+    return f"{forks(id)}{_experiment(made)}"
+
+
 def active_marker(id: str) -> str:
     return f"{ACTIVE}{_experiment(id)}"
 
