@@ -6,7 +6,9 @@ from typing import Any
 
 from api import listing, meters, outcome, status
 from api.acceptance import Acceptance
+from api.courier import Courier
 from api.damage import Damage
+from api.deliveries import Deliveries
 from api.experiment import Accepted, Experiment
 from api.index import Index
 from api.measurements import Jobs
@@ -15,6 +17,7 @@ from api.quotas import Quotas
 from api.retry import Retries
 from api.statuses import Statuses
 from api.tracker import Tracker
+from api.webhooks import Webhooks
 from shared import moments, names, planning, stored_spec
 from shared.cache import Cache
 from shared.errors import Conflict, Corrupt, NotFound
@@ -49,6 +52,9 @@ class Service:
         self.acceptance, self.retries = Acceptance(self), Retries(self)
         self.damage = Damage(self)
         self.index, self.outcomes = Index(self.store), Outcomes(self.store)
+        courier = Courier(settings.webhook_private)
+        self.webhooks = Webhooks(self.store, courier)
+        self.deliveries = Deliveries(self.store, self.webhooks, courier)
         self.statuses = Statuses(self.status, self.outcomes)
         self._accepted: Cache[Accepted] = Cache(ACCEPTED_BYTES)
         self._trackers: Cache[Tracker] = Cache(TRACKED_BYTES)
@@ -217,9 +223,12 @@ class Service:
     # --- end, list ---
 
     def finish(self, id: str, outcome: dict[str, Any]) -> bool:
-        """Write the outcome, once. False where there is another."""
+        """Write the outcome, once. False where there is another. The marker goes last: until then
+        the reconcile loop does the rest, whoever dies on the way."""
         ours = self.outcomes.write(id, outcome)
-        self.store.remove(names.active_marker(id))
+        if (ended := outcome if ours else self.outcome(id)) is not None:
+            self.webhooks.tell(id, ended)
+            self.store.remove(names.active_marker(id))
         if ours:
             meters.ENDED.labels(outcome["state"]).inc()
         return ours
