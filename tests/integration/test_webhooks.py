@@ -203,13 +203,14 @@ def webhooks_answer(status: int | None) -> deliveries.Answer:
 
 
 def test_a_receiver_that_was_away_is_told_when_it_is_back(
-    http: httpx.Client, service: Service
+    http: httpx.Client, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(deliveries, "PAUSES", (0.5,) * 60)
     (port,) = free_ports(1)
     away = Receiver(url=f"http://127.0.0.1:{port}/hook")
     hook = made(http, away)
     id = ended(service)
-    until(lambda: tried(http, hook) == [("waiting", [None])])
+    until(lambda: ("waiting", [None]) in [(state, t[:1]) for state, t in tried(http, hook)])
     with receiving(port) as receiver:
         receiver.secret = away.secret
         until(lambda: receiver.messages)
@@ -220,7 +221,7 @@ def test_a_receiver_that_was_away_is_told_when_it_is_back(
 def test_one_receiver_that_hangs_holds_up_no_other(
     http: httpx.Client, service: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.courier.ALL_SECONDS", 2.0)
+    monkeypatch.setattr("api.courier.ALL_SECONDS", 1.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         hook = made(http, Receiver(url=f"http://127.0.0.1:{silent.getsockname()[1]}/"))
         made(http, receiver)
@@ -228,9 +229,9 @@ def test_one_receiver_that_hangs_holds_up_no_other(
         for _ in range(3):
             ended(service)
         until(lambda: len(receiver.messages) == 3)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 1.5
         until(lambda: tried(http, hook))
-    assert "no answer within 2 s" in http.get(f"/v1/webhooks/{hook}/deliveries").text
+    assert "no answer within 1.5 s" in http.get(f"/v1/webhooks/{hook}/deliveries").text
 
 
 def test_410_disables_a_webhook_for_good(
@@ -288,13 +289,14 @@ def test_a_name_that_moves_to_a_private_address_later_is_not_called(
 ) -> None:
     """The name service is somebody else's: here it says what its owner wants it to."""
     port = int(receiver.url.split(":")[2].split("/")[0])
+    service, real = service_of(settings), socket.getaddrinfo
     answers = iter(["93.184.215.14", "127.0.0.1"])
 
-    def resolve(*_: object, **__: object) -> list[Any]:
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(answers), port))]
+    def resolve(host: Any, *more: Any, **named: Any) -> Any:
+        known = host == "rebound.example"
+        return real(next(answers) if known else host, *more, **named)
 
     monkeypatch.setattr(addresses.socket, "getaddrinfo", resolve)
-    service = service_of(settings)
     url = f"http://rebound.example:{port}/"
     hook = service.webhooks.make(webhooks.NewWebhook(url=url), "us")
     found = service.deliveries.test(hook)
@@ -510,11 +512,14 @@ def test_a_check_of_the_store_knows_webhooks(
     service.deliveries.test(hook)
     ended(service)
 
+    def never(*_: object) -> bool:
+        raise AssertionError("a worker has nothing to mend here")
+
     def found(repair: bool = False) -> set[tuple[str, str]]:
         report = Report(repair)
         return {
             (one.object, one.action)
-            for one in findings(service.store, settings, report, nobody, grace_seconds=0)
+            for one in findings(service.store, settings, report, never, grace_seconds=0)
             if "webhooks/" in one.object
         }
 
