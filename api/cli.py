@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from api import cli_manage, cli_tokens, connection, follow, overrides, words
+from api import cli_manage, cli_tokens, cli_webhooks, connection, follow, overrides, words
 from api.cli_fsck import fsck
 from api.cli_group import Commands
 from api.client import REFUSED, STATUS, Json, Service, fail, word
@@ -299,6 +299,7 @@ def _listed(service: Service, count: int, filters: Json) -> Iterator[Json]:
 
 main.add_command(cli_manage.tag)
 main.add_command(cli_tokens.token)
+main.add_command(cli_webhooks.webhook)
 main.add_command(fsck)
 
 

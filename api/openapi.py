@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from api import answers, parameters
 from api.bodies import MERGE_PATCH
 from api.errors import PROBLEM_SCHEMA
+from api.webhooks import NewWebhook
 from shared.fork import Fork
 from shared.measurements import LaterMeasurements
 from shared.presets import ABOUT, PRESETS, SCALES
@@ -141,6 +142,19 @@ PATCH_EXAMPLES = {
 }
 
 
+WEBHOOK_EXAMPLES = {
+    "all": {"summary": "However it ends", "value": {"url": "https://hooks.example.org/hubel"}},
+    "failures": {
+        "summary": "Failures only",
+        "value": {
+            "url": "https://hooks.example.org/pager?team=vision",
+            "events": ["experiment.failed"],
+            "description": "whoever is on call",
+        },
+    },
+}
+
+
 def _body(examples: dict[str, Any], *models: str) -> dict[str, Any]:
     schemas = [{"$ref": REFERENCE.format(model=model)} for model in models]
     schema = schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
@@ -156,6 +170,7 @@ PATCH_BODY["requestBody"]["content"][MERGE_PATCH] = PATCH_BODY["requestBody"]["c
 ]
 FORK_BODY = _body(FORK_EXAMPLES, "Fork")
 TOKEN_BODY = _body(TOKEN_EXAMPLES, "NewToken")
+WEBHOOK_BODY = _body(WEBHOOK_EXAMPLES, "NewWebhook")
 
 _FOLLOW = {
     operation: {"operationId": operation, "parameters": {"id": "$response.body#/id"}}
@@ -198,16 +213,22 @@ SUBMITTED: dict[int | str, dict[str, Any]] = {
     },
 }
 
-TOKEN_MADE: dict[int | str, dict[str, Any]] = {
-    201: {
-        "description": "Made. `token` is shown this once.",
-        "headers": {"Location": _TEXT_HEADER},
-        "links": {
-            operation: {"operationId": operation, "parameters": {"id": "$response.body#/id"}}
-            for operation in ("show_token", "revoke_token")
-        },
+
+def _made(secret: str, *operations: str) -> dict[int | str, dict[str, Any]]:
+    """What follows is told by the id."""
+    links = {
+        operation: {"operationId": operation, "parameters": {"id": "$response.body#/id"}}
+        for operation in operations
     }
-}
+    description = f"Made. `{secret}` is shown this once."
+    headers = {"Location": _TEXT_HEADER}
+    return {201: {"description": description, "headers": headers, "links": links}}
+
+
+TOKEN_MADE = _made("token", "show_token", "revoke_token")
+WEBHOOK_MADE = _made(
+    "secret", "show_webhook", "test_webhook", "webhook_deliveries", "delete_webhook"
+)
 
 
 def install(app: FastAPI, tokens_required: bool) -> None:
@@ -242,7 +263,9 @@ def _document(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
     )
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
-    for model in (ExperimentSpec, Fork, LaterMeasurements, NewToken, RemarksPatch):
+    for model in (
+        ExperimentSpec, Fork, LaterMeasurements, NewToken, NewWebhook, RemarksPatch,
+    ):  # fmt: skip
         schema = model.model_json_schema(ref_template=REFERENCE)
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema

@@ -6,7 +6,9 @@ from typing import Any
 
 from api import listing, meters, outcome, status
 from api.acceptance import Acceptance
+from api.courier import Courier
 from api.damage import Damage
+from api.deliveries import Deliveries
 from api.experiment import Accepted, Experiment
 from api.forks import Forks
 from api.index import Index
@@ -17,6 +19,7 @@ from api.remarks import Remarks
 from api.retry import Retries
 from api.statuses import Statuses
 from api.tracker import Tracker
+from api.webhooks import Webhooks
 from shared import moments, names, planning, stored_spec
 from shared.cache import Cache
 from shared.errors import Conflict, Corrupt, NotFound
@@ -55,6 +58,9 @@ class Service:
         self.damage = Damage(self)
         self.index, self.outcomes = Index(self.store), Outcomes(self.store)
         self.remarks = Remarks(self)
+        courier = Courier(settings.webhook_private)
+        self.webhooks = Webhooks(self.store, courier)
+        self.deliveries = Deliveries(self.store, self.webhooks, courier)
         self.statuses = Statuses(self.status, self.outcomes, self.remarks.changed_since)
         self._accepted: Cache[Accepted] = Cache(ACCEPTED_BYTES)
         self._trackers: Cache[Tracker] = Cache(TRACKED_BYTES)
@@ -225,9 +231,12 @@ class Service:
     # --- end, list ---
 
     def finish(self, id: str, outcome: dict[str, Any]) -> bool:
-        """Write the outcome, once. False where there is another."""
+        """Write the outcome, once. False where there is another. The marker goes last: until then
+        the reconcile loop does the rest, whoever dies on the way."""
         ours = self.outcomes.write(id, outcome)
-        self.store.remove(names.active_marker(id))
+        if (ended := outcome if ours else self.outcome(id)) is not None:
+            self.webhooks.tell(id, ended)
+            self.store.remove(names.active_marker(id))
         if ours:
             meters.ENDED.labels(outcome["state"]).inc()
         return ours

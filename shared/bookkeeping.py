@@ -53,6 +53,10 @@ _UNMARKED = """
 select t.id from marked t where t.kind = 'tags' and not exists(
     select 1 from marked m where m.kind = 'tagged' and m.id = t.id)
 """
+_TOLD = """
+select m.id, m.other from marked m where m.kind = 'told' and not exists(
+    select 1 from marked w where w.kind = 'webhook' and w.id = substr(m.other, 1, 20))
+"""
 _KEPT_ONCE = """
 select m.id, m.other from marked m where m.kind = 'kept twice' and not exists(
     select 1 from marked c where c.kind = 'copy' and c.id = m.id)
@@ -77,6 +81,7 @@ class Bookkeeping:
         yield from self._claims()
         yield from self._kept_once()
         yield from self._repairs()
+        yield from self._told_nobody()
 
     def _without_spec(self) -> Iterator[Finding]:
         for (id,) in self.ledger.rows(_NO_SPEC):
@@ -209,6 +214,20 @@ class Bookkeeping:
             if said is not None and not self.inspection.is_gone(name):
                 yield self._finding(
                     ORPHAN, name, said, "a segment to be computed again",
+                    self.inspection.removal(name),
+                )  # fmt: skip
+
+    def _told_nobody(self) -> Iterator[Finding]:
+        """What comes of a webhook that is being deleted is removed by the service."""
+        for name, other in self.ledger.rows(_TOLD):
+            webhook, modified = other.split(" ")
+            if (
+                self.inspection.settled(float(modified))
+                and self.inspection.is_gone(names.webhook(webhook))
+                and self.inspection.is_gone(names.webhook_deleted(webhook))
+            ):
+                yield self._finding(
+                    ORPHAN, name, f"there is no webhook {webhook}", "a webhook to be told",
                     self.inspection.removal(name),
                 )  # fmt: skip
 

@@ -24,7 +24,7 @@ PREFIXES = (
     names.ACTIVE, names.INDEX, names.TAGGED, names.CLAIMS, names.COPIES, names.REPAIRS,
     "repair-attempts/", "tokens/", "webhooks/", names.DATASETS,
 )  # fmt: skip
-KEPT_TWICE = frozenset({"spec", "plan", "outcome", "token", "claim", "tags"})
+KEPT_TWICE = frozenset({"spec", "plan", "outcome", "token", "claim", "tags", "webhook"})
 DAMAGED_PLAN = 2
 """In the column `plan`: 0 none, 1 whole."""
 
@@ -46,6 +46,10 @@ class Survey:
             "copy": self._copy,
             "token": self._token,
             "tags": self._tags,
+            "webhook": self._webhook,
+            "webhook end": self._webhook_end,
+            "due": self._of_webhook,
+            "delivery": self._delivery,
             "link": self._link,
             "repair": self._repair,
             "index": self._marked,
@@ -196,6 +200,40 @@ class Survey:
                 self._from_copy(entry.name),
             )  # fmt: skip
         return None
+
+    def _webhook(self, entry: Entry, parts: Parts) -> Finding | None:
+        self.ledger.add("marked", "webhook", parts.word, "")
+        try:
+            self.inspection.json(entry)
+        except Corrupt as error:
+            return self.inspection.damaged(
+                entry, error, "a webhook's URL and its secret: only its copy says them, too. Else"
+                " delete it and make another", self._from_copy(entry.name),
+            )  # fmt: skip
+        return None
+
+    def _webhook_end(self, entry: Entry, parts: Parts) -> Finding | None:
+        try:
+            self.inspection.json(entry)
+        except Corrupt as error:
+            removal = self.inspection.removal(entry.name)
+            expected = "why a webhook is disabled or deleted: whoever wants it so says it again"
+            return self.inspection.damaged(entry, error, expected, removal)
+        return None
+
+    def _delivery(self, entry: Entry, parts: Parts) -> Finding | None:
+        self._of_webhook(entry, parts)
+        try:
+            self.inspection.json(entry)
+        except Corrupt as error:
+            return self.inspection.damaged(
+                entry, error, "how a message was told at a webhook",
+                self.inspection.removal(entry.name),
+            )  # fmt: skip
+        return None
+
+    def _of_webhook(self, entry: Entry, parts: Parts) -> None:
+        self.ledger.add("marked", "told", entry.name, f"{parts.word} {entry.modified}")
 
     def _from_copy(self, name: str) -> Mend:
         def mend() -> str:
