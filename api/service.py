@@ -235,7 +235,7 @@ class Service:
         the reconcile loop does the rest, whoever dies on the way."""
         ours = self.outcomes.write(id, outcome)
         if (ended := outcome if ours else self.outcome(id)) is not None:
-            self.webhooks.tell(id, ended)
+            self.webhooks.tell(id, ended, again=not ours)
             self.store.remove(names.active_marker(id))
         if ours:
             meters.ENDED.labels(outcome["state"]).inc()

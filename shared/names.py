@@ -204,6 +204,11 @@ def webhook_of(name: str) -> str:
     return _webhook(name.rsplit("/", 1)[-1].removesuffix(".json"))
 
 
+def webhook_created(id: str) -> int:
+    """When its id was made, in milliseconds since 1970."""
+    return int(_webhook(id)[:12], 16)
+
+
 def webhook_disabled(id: str) -> str:
     return f"webhooks/disabled/{_webhook(id)}.json"
 

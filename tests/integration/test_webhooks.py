@@ -367,6 +367,21 @@ def test_an_end_whose_writer_died_before_it_was_said_to_be_due_is_told(
     assert len(receiver.messages) == 1
 
 
+def test_a_webhook_is_not_told_what_had_ended_before_it_was_made(
+    service: Service, receiver: Receiver
+) -> None:
+    """Also where somebody finishes it again, as the reconcile loop does."""
+    id = ended(service)
+    time.sleep(0.002)
+    service.webhooks.make(webhooks.NewWebhook(url=receiver.url), "us")
+    found = service.outcome(id)
+    assert found is not None
+    assert not service.finish(id, found)
+    assert list(service.store.names("webhooks/due/")) == []
+    ended(service)
+    assert len(list(service.store.names("webhooks/due/"))) == 1
+
+
 def test_a_service_that_was_killed_while_it_told_tells_again_under_the_same_id(
     private: Settings, service: Service, receiver: Receiver
 ) -> None:
@@ -406,17 +421,17 @@ def test_a_try_that_was_noted_and_whose_mark_was_not_moved_is_not_lost(
     ended(service)
     (mark,) = service.store.names("webhooks/due/")
     dispatcher = Dispatcher(service)
-    assert not dispatcher._see_to(hook, mark)
+    assert dispatcher._see_to(hook, mark) is False
     (moved,) = service.store.names("webhooks/due/")
     service.store.write(mark, b"")  # as if whoever moved it had died in between
     service.store.remove(moved)
-    assert dispatcher._see_to(hook, mark)
+    assert dispatcher._see_to(hook, mark) is None
     assert list(service.store.names("webhooks/due/")) == [moved]
     assert len(receiver.messages) == 1
     assert dispatcher._see_to(hook, moved)
     assert list(service.store.names("webhooks/due/")) == []
     service.store.write(mark, b"")  # nor is what was taken told again
-    assert dispatcher._see_to(hook, mark)
+    assert dispatcher._see_to(hook, mark) is None
     assert len(receiver.messages) == 2
 
 
@@ -500,7 +515,7 @@ def test_an_experiment_that_was_deleted_is_not_told(service: Service, receiver: 
     at = round(time.time() * 1000)
     mark = names.due(hook.id, at, names.message(at, names.new_experiment_id()))
     service.store.write(mark, b"")
-    assert Dispatcher(service)._see_to(hook, mark)
+    assert Dispatcher(service)._see_to(hook, mark) is None
     assert not service.store.exists(mark)
     assert receiver.messages == []
 
