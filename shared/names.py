@@ -48,6 +48,7 @@ _KINDS = {
         "plan": rf"experiments/{_ID}/plan\.json",
         "outcome": rf"experiments/{_ID}/outcome\.json",
         "link": rf"experiments/{_ID}/measurements/(?P<word>[0-9a-f]{{24}})\.json",
+        "fork": rf"experiments/{_ID}/forks/(?P<word>[0-9a-f]{{24}})",
         "copy": r"copies/(?P<word>.+\.json)",
         "token": r"tokens/.+\.json",
         "repair": rf"repairs/{_ID}-(?P<word>0|[1-9][0-9]{{0,8}})",
