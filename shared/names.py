@@ -54,6 +54,7 @@ _KINDS = {
         "outcome": rf"experiments/{_ID}/outcome\.json",
         "tags": rf"experiments/{_ID}/tags\.json",
         "link": rf"experiments/{_ID}/measurements/(?P<word>[0-9a-f]{{24}})\.json",
+        "fork": rf"experiments/{_ID}/forks/(?P<word>[0-9a-f]{{24}})",
         "copy": r"copies/(?P<word>.+\.json)",
         "token": r"tokens/.+\.json",
         "webhook": rf"webhooks/by-id/{_HOOK}\.json",

@@ -51,6 +51,7 @@ class Survey:
             "due": self._of_webhook,
             "delivery": self._delivery,
             "link": self._link,
+            "fork": self._fork,
             "repair": self._repair,
             "index": self._marked,
             "active": self._marked,
@@ -104,6 +105,8 @@ class Survey:
             stored = self.inspection.json(entry)
             stored_spec.read(parts.id, stored)
             self._experiment(entry, parts, "measures", stored.get("measures"))
+            if (forked := stored.get("forks")) is not None:
+                self.ledger.add("marked", "forks", parts.id, forked)
         except (Corrupt, TooNew, ValidationError, KeyError, TypeError) as error:
             return self.inspection.damaged(
                 entry, error, "the accepted spec: only its copy says it, too. Else restore it from"
@@ -154,6 +157,10 @@ class Survey:
             return self.inspection.damaged(
                 entry, error, "a link to a measurement job: linked again", mend
             )
+        return None
+
+    def _fork(self, entry: Entry, parts: Parts) -> Finding | None:
+        self.ledger.add("marked", "fork", parts.id, parts.word)
         return None
 
     def _marked(self, entry: Entry, parts: Parts) -> Finding | None:
