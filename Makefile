@@ -11,7 +11,7 @@ MINUTES ?= 30
 SCALE ?= mini
 OUT ?= figures-output
 
-.PHONY: venv env gpus trial demo figures up test check format faults fuzz audit bench-fisher bench-fisher-late bench-load bench-scale
+.PHONY: venv env gpus trial demo figures up test check format faults fuzz audit bench-fisher bench-fisher-late bench-load bench-scale bench-page
 
 venv: $(STAMP)  ## installs into .venv
 
@@ -85,6 +85,9 @@ bench-load: $(STAMP) $(MLFLOW_STAMP)  ## 10,000 experiments, 100 pollers, beside
 # ARGS='--segments 2000 --workers 64 --rounds 1' to try it
 bench-scale: $(STAMP)  ## thousands of simulated workers, 100,000 segments: a quarter of an hour
 	$(BIN)/python -m tests.bench.scale --out tests/bench/SCALE.md $(ARGS)
+
+bench-page: $(STAMP)  ## from opening an experiment's page to its last curve: a minute
+	$(BIN)/python -m tests.bench.page --out tests/bench/PAGE.md $(ARGS)
 
 # torch by itself first: the resolver then takes it as given. The stamp comes last, so that an
 # installation that broke off is taken up again.

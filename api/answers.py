@@ -76,7 +76,7 @@ STATUS = record(
     links=LINKS,
 )
 EVENT = {
-    **record(id=TEXT, event=among("status", "end"), data=TEXT),
+    **record(id=TEXT, event=among("status", "points", "fisher", "end"), data=TEXT),
     "description": "Each event; `data` is JSON.",
 }
 SHOWN_SPEC = {**ANYTHING, "description": "The spec with every default written out."}
@@ -116,6 +116,26 @@ SUMMARY = record(
 CHECKPOINT = record(key=DIGEST, epoch=COUNT, sha256=DIGEST)
 JOB = record(id=ID, state=among(*STATES), created=TIME, asked=ANYTHING)
 
+PLANNED_RUN = record(
+    run=COUNT, variant=maybe(TEXT), point=ANYTHING, seed=COUNT, epochs=COUNT,
+    windows=array(ANYTHING), segments=array(COUNT),
+)  # fmt: skip
+SEGMENT = record(
+    segment=COUNT, parent=maybe(COUNT), start=COUNT, end=COUNT, runs=array(COUNT),
+    state=among("stored", "queued", "running", "done", "failed", "cancelled", "waiting"),
+    epoch=COUNT,
+)  # fmt: skip
+WORKER = record(
+    name=TEXT,
+    state=among("idle", "training", "preparing", "repairing"),
+    unfit=TRUTH,
+    **dict.fromkeys(("device", "device_name", "dataset"), maybe(TEXT)),
+    experiment=maybe(ID),
+    **dict.fromkeys(("segment", "start", "end", "epoch"), maybe(COUNT)),
+    since=TIME,
+    seen=TIME,
+)
+
 TOKEN = record(
     id=TEXT,
     name=TEXT,
@@ -147,6 +167,18 @@ ANSWERS: dict[str, dict[str, Schema]] = {
         "202": _and(STATUS, asked=ANYTHING),
     },
     "list_measurements": {"200": _page("measurements", _and(JOB, links=LINKS))},
+    "experiment_plan": {
+        "200": record(certain=TRUTH, runs=array(PLANNED_RUN), segments=array(SEGMENT)),
+    },
+    "list_workers": {
+        "200": record(
+            workers=array(WORKER),
+            queue=record(
+                **dict.fromkeys(("messages", "queued", "running", "waiting"), maybe(COUNT))
+            ),
+            known=TRUTH,
+        ),
+    },
     "experiment_failures": {
         "200": record(failures=array(_and(FAILURE, attempts=array(ATTEMPT)))),
     },

@@ -210,6 +210,20 @@ def figure(service: Service, id: str, name: str, output: Path, overlay: tuple[st
 
 @main.command()
 @experiment_id
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
+              help="FILE.zip; ID.zip without it.")  # fmt: skip
+@click.option("--checkpoints", type=click.Choice(["none", "final", "all"]), default="none",
+              show_default=True, help="final: the last of each run that has ended.")  # fmt: skip
+@pass_service
+def export(service: Service, id: str, output: Path | None, checkpoints: str) -> None:
+    """Save all of an experiment: numbers, figures, event files, a script that draws them again."""
+    path, file = f"/v1/experiments/{word(id)}/export.zip", output or Path(f"{id}.zip")
+    size = service.save(path, file, checkpoints=checkpoints)
+    click.echo(f"{file}  {size / 1e6:.1f} MB")
+
+
+@main.command()
+@experiment_id
 @pass_service
 def cancel(service: Service, id: str) -> None:
     """End an experiment now. What is stored stays."""

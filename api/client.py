@@ -4,6 +4,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -13,6 +14,8 @@ from api import connection, words
 
 REFUSED, NO_ANSWER = 2, 3
 """Exit status."""
+SILENCE = httpx.Timeout(40, connect=5)
+"""A stream of events beats every 15 s."""
 STATUS = ("id", "name", "state", "progress")
 """What the status of an experiment has, whatever else it has."""
 
@@ -50,6 +53,25 @@ class Service:
         except httpx.RequestError as error:
             fail(f"{self.url} broke off: {error or type(error).__name__}", NO_ANSWER)
 
+    def save(self, path: str, file: Path, **parameters: Any) -> int:
+        """The bytes of an answer, which are in the file only once all of them are."""
+        part = file.with_name(f"{file.name}.part")
+        try:
+            with self._client.stream("GET", path, params=_given(parameters)) as response:
+                if response.status_code >= 400:
+                    response.read()
+                    _checked(response)
+                with part.open("wb") as opened:
+                    for piece in response.iter_bytes():
+                        opened.write(piece)
+            return part.replace(file).stat().st_size
+        except httpx.RequestError as error:
+            fail(f"{self.url} broke off: {error or type(error).__name__}", NO_ANSWER)
+        except OSError as error:
+            fail(f"{file} cannot be written: {error.strerror}", REFUSED)
+        finally:
+            part.unlink(missing_ok=True)
+
     def read(self, response: httpx.Response, *fields: str) -> Json:
         """The JSON of an answer, which has these fields."""
         found: Any = None
@@ -73,6 +95,23 @@ class Service:
             return None
         return self.read(_checked(response), *STATUS)
 
+    def events(self, id: str, last: str | None) -> Iterator[tuple[str, str, Any]]:
+        """(id, name, data) of each event after the one with the id `last`, points among them. Ends
+        where the stream ends, breaks off, or cannot be had now: whoever watches comes again."""
+        headers = {} if last is None else {"Last-Event-ID": last}
+        path = f"/v1/experiments/{word(id)}/events"
+        try:
+            with self._client.stream(
+                "GET", path, params={"points": "true"}, headers=headers, timeout=SILENCE
+            ) as response:
+                if response.status_code >= 500 or response.status_code == 429:
+                    return
+                if response.status_code >= 400:
+                    response.read()
+                yield from _events(_checked(response).iter_lines())
+        except httpx.RequestError:
+            return
+
     def _call(self, method: str, path: str, **parts: Any) -> httpx.Response:
         try:
             return _checked(self._client.request(method, path, **parts))
@@ -81,6 +120,18 @@ class Service:
         except httpx.RequestError as error:
             fail(f"No answer from {self.url}: {error or type(error).__name__}. "
                   "Is the service up? Its address is --url or HUBEL_URL", NO_ANSWER)  # fmt: skip
+
+
+def _events(lines: Iterator[str]) -> Iterator[tuple[str, str, Any]]:
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if name:  # of a comment there is none
+            fields[name] = value
+        elif not line:
+            if fields.keys() >= {"id", "event", "data"}:
+                yield fields["id"], fields["event"], json.loads(fields["data"])
+            fields = {}
 
 
 def _line(text: str) -> Json | None:

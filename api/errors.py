@@ -27,7 +27,10 @@ PROBLEM_SCHEMA = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "instance", "errors", "request_id"],
     "properties": {
-        "type": {"type": "string", "description": "Stable name of this kind of error."},
+        "type": {
+            "type": "string",
+            "description": "Stable name of this kind of error, and where it is explained.",
+        },
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string", "description": "What was found, expected, and to be done."},
@@ -65,7 +68,7 @@ def problem(
 ) -> Response:
     """An error as a response. Nothing from the request is repeated at length."""
     body = {
-        "type": f"urn:hubel:problem:{code}",
+        "type": f"/problems/{code}",
         "title": title,
         "status": status,
         "detail": _short(detail),

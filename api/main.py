@@ -24,16 +24,20 @@ from api.routers import (
     catalog,
     checkpoints,
     datasets,
+    documents,
     events,
     experiments,
+    export,
     failures,
     fisher,
     health,
     measurements,
     page,
+    plan,
     results,
     tokens,
     upkeep,
+    workers,
 )
 from api.server import Server, raise_file_limit
 from api.service import Service
@@ -87,12 +91,13 @@ def create_app(settings: Settings) -> FastAPI:
     known = Depends(known_parameters)
     parts = (
         experiments, events, failures, measurements, results, fisher, analysis, checkpoints,
-        datasets, catalog, tokens, upkeep,
+        export, datasets, catalog, tokens, upkeep, plan, workers,
     )  # fmt: skip
     for module in parts:
         app.include_router(module.router, dependencies=[READ, known], responses=errors.refusals())
     app.include_router(health.router, dependencies=[known])
     app.include_router(page.router)
+    app.include_router(documents.router)
     app.mount("/static", page.files)
     errors.install(app)
     openapi.install(app, settings.tokens_required)

@@ -131,8 +131,10 @@ _FOLLOW = {
         "cancel_experiment",
         "retry_experiment",
         "experiment_analysis",
+        "export_experiment",
         "experiment_events",
         "experiment_failures",
+        "experiment_plan",
     )
 } | {
     "experiment_figure": {

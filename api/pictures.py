@@ -1,15 +1,17 @@
-"""A figure in the form that was asked for: data, Vega-Lite, SVG, PNG or PDF."""
+"""A figure in the form that was asked for: data as JSON or CSV, Vega-Lite, SVG, PNG or PDF."""
 
 import json
 from typing import Any, Literal
 
 from api.renderer import CONTENT_TYPES, Renderer
+from shared import rows
 from shared.errors import HubelError
 
-Format = Literal["json", "vegalite", "svg", "png", "pdf"]
+Format = Literal["json", "csv", "vegalite", "svg", "png", "pdf"]
 
 TYPES: dict[str, str] = {
     "json": "application/json",
+    "csv": "text/csv",
     "vegalite": "application/vnd.vegalite.v6+json",
     **CONTENT_TYPES,
 }
@@ -25,6 +27,9 @@ def render(figure: dict[str, Any], format: str, renderer: Renderer) -> bytes:
     """`figure` is what a builder in `api.figures` gives."""
     if format == "json":
         return _json({"title": figure["title"], "data": figure["data"]})
+    if format == "csv":
+        columns = list(dict.fromkeys(name for row in figure["data"] for name in row))
+        return "".join(rows.csv_lines(figure["data"], columns)).encode()
     if format == "vegalite":
         return _json(figure["vegalite"])
     return renderer.render(figure["vegalite"], format)

@@ -1,28 +1,43 @@
-"""Tables as answers: a bare array by pages, or CSV in one stream."""
+"""Tables as answers: a bare array by pages, or whole in a stream of CSV, JSON Lines, Parquet."""
 
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import Query, Response
 from fastapi.responses import StreamingResponse
 
-from api import pages
+from api import pages, parquet
+from shared import rows
 from shared.plan import RunPlan
-from shared.results import Row
+from shared.results import Results, Row
 
 ROWS = 10_000
 MAX_ROWS = 50_000
 LINES = 200
-"""Of CSV, sent at a time."""
-CSV: dict[str, Any] = {"content": {"text/csv": {}, "application/json": {}}}
+"""Of CSV and JSON Lines, sent at a time."""
+Whole = Literal["csv", "parquet", "jsonl"]
+TYPES: dict[Whole, str] = {
+    "csv": "text/csv; charset=utf-8",
+    "parquet": "application/vnd.apache.parquet",
+    "jsonl": "application/jsonl",
+}
+_KINDS = ["application/json", *(kind.split(";")[0] for kind in TYPES.values())]
+CONTENT: dict[str, Any] = {"content": {kind: {} for kind in _KINDS}}
 
 Runs = Annotated[
     list[int] | None, Query(alias="run", max_length=1000, description="These only; repeat it.")
 ]
-Format = Annotated[Literal["json", "csv"], Query(description="csv: every row, in one stream.")]
+Format = Annotated[
+    Literal["json", "csv", "parquet", "jsonl"],
+    Query(
+        description="All but json: every row, in one stream. csv and parquet are flat whatever the"
+        " shape; a line of jsonl is what json has in its array. What is not finite is null and is"
+        " named in `non_finite`; in parquet it is itself."
+    ),
+]
 RowCount = Annotated[
     int | None, Query(ge=0, description=f"Default {ROWS}; more than {MAX_ROWS} is {MAX_ROWS}.")
 ]
@@ -49,13 +64,32 @@ def limited(found: Iterator[Row], page_size: int | None) -> Iterator[Row]:
     return itertools.islice(found, min(page_size, sys.maxsize) if page_size else None)
 
 
-def csv(lines: Iterator[str], name: str) -> Response:
-    # The first rows are read before the answer begins: a store that is away is still a 503.
-    whole = itertools.chain([_some(lines)], iter(lambda: _some(lines), ""))
-    headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
-    return StreamingResponse(whole, 200, headers, "text/csv; charset=utf-8")
+def stream(
+    format: Whole, found: Iterable[Row], columns: list[str], results: Results, name: str
+) -> Response:
+    return streamed(pieces(format, found, columns, results), f"{name}.{format}", TYPES[format])
 
 
-def _some(lines: Iterator[str]) -> str:
-    """Sent together: the server hands each piece from one thread to another."""
-    return "".join(itertools.islice(lines, LINES))
+def streamed(parts: Iterator[bytes], filename: str, media_type: str) -> Response:
+    # The first piece is made before the answer begins: a store that is away is still a 503.
+    whole = itertools.chain([next(parts)], parts)
+    headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
+    return StreamingResponse(whole, 200, headers, media_type)
+
+
+def pieces(
+    format: Whole, found: Iterable[Row], columns: list[str], results: Results
+) -> Iterator[bytes]:
+    """A whole table, some rows at a time. JSON Lines need no columns."""
+    if format == "parquet":
+        return parquet.pieces(found, columns, results)
+    if format == "jsonl":
+        return _joined(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in found)
+    return _joined(line.encode() for line in rows.csv_lines(found, columns))
+
+
+def _joined(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """At least one piece, however empty."""
+    yield b"".join(itertools.islice(lines, LINES))
+    while some := b"".join(itertools.islice(lines, LINES)):
+        yield some

@@ -7,7 +7,8 @@ result. Nothing here is believed over the object store.
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 from typing import Any, TypeVar
 
 from redis import Redis
@@ -23,13 +24,20 @@ PAUSE_SECONDS = 1.0
 """After a failure Redis is left alone for this long, so that an outage does not slow us down."""
 
 LOST_SECONDS = 20
+TOLD_SECONDS = 3600
+"""What was told of a segment outlives a restart of its worker; an epoch that takes longer is seen
+when its segment is stored."""
 LOOK_SECONDS = 5.0
 """How often the queue is read, at most: a thousand messages take 10 ms."""
 SCANNED_AT_ONCE = 2000
+PRESENCE_SECONDS = 20.0
+"""A worker that has said nothing for so long counts as gone: it speaks every 5 s."""
 QUEUE = "hubel"
 """Celery's list of messages."""
 WORK = "work"
 """Header of a message: what it is about, as `shared.work` names it."""
+
+_WORKER = "hubel:worker:"
 
 _TAKE = """
 local holder = redis.call('get', KEYS[1])
@@ -171,6 +179,33 @@ class Live:
         text = self._try(lambda: self._redis.get("hubel:backlog"), None)
         return json.loads(text) if text else None
 
+    # --- which workers there are ---
+
+    def tell_worker(self, name: str, about: dict[str, Any]) -> None:
+        """That it is there, and what it does."""
+        key, ms = f"{_WORKER}{name}", int(1000 * PRESENCE_SECONDS)
+        self._try(lambda: self._redis.set(key, json.dumps(about), px=ms), None)
+
+    def workers(self) -> dict[str, dict[str, Any]] | None:
+        """What each has last said, by name, and how many seconds `ago`, by the clock of Redis: a
+        worker's own may be wrong. None: nobody can say."""
+        return self._try(self._workers, None)
+
+    def _workers(self) -> dict[str, dict[str, Any]]:
+        keys = list(self._redis.scan_iter(f"{_WORKER}*", count=SCANNED_AT_ONCE))
+        with self._redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.get(key)
+            for key in keys:
+                pipe.pttl(key)
+            found = pipe.execute()
+        told = zip(keys, found[: len(keys)], found[len(keys) :], strict=True)
+        return {
+            key.removeprefix(_WORKER): json.loads(text) | {"ago": PRESENCE_SECONDS - left / 1000}
+            for key, text, left in told
+            if text
+        }
+
     # --- live progress ---
 
     def report(self, work: str, progress: dict[str, Any]) -> None:
@@ -183,6 +218,39 @@ class Live:
         keys = [f"hubel:live:{work}" for work in works]
         found = self._try(lambda: self._redis.mget(keys), [None] * len(keys))
         return {w: json.loads(text) for w, text in zip(works, found, strict=True) if text}
+
+    # --- what a segment under way has come to: its numbers before they are in the store ---
+
+    def tell_epoch(self, work: str, epoch: int, row: dict[str, Any]) -> None:
+        self._tell(work, str(epoch), json.dumps(row))
+
+    def tell_measured(self, work: str, epoch: int, probe: str) -> None:
+        """That the measurement is stored."""
+        self._tell(work, _measured(epoch, probe), "1")
+
+    def told(
+        self, work: str, epochs: Sequence[int], measured: Sequence[tuple[int, str]]
+    ) -> tuple[list[dict[str, Any]], int]:
+        """The rows of the first of these epochs, and how many of the first of these (epoch, probe)
+        are measured: up to what nothing was told about."""
+        fields = [*map(str, epochs), *(_measured(*one) for one in measured)]
+        if not fields:
+            return [], 0
+        key = f"hubel:told:{work}"
+        found = self._try(lambda: self._redis.hmget(key, fields), [None] * len(fields))
+        rows = [json.loads(text) for text in takewhile(bool, found[: len(epochs)])]
+        return rows, sum(1 for _ in takewhile(bool, found[len(epochs) :]))
+
+    def _tell(self, work: str, field: str, text: str) -> None:
+        key = f"hubel:told:{work}"
+
+        def tell() -> None:
+            with self._redis.pipeline(transaction=False) as pipe:
+                pipe.hset(key, field, text)
+                pipe.expire(key, TOLD_SECONDS)
+                pipe.execute()
+
+        self._try(tell, None)
 
     def count_epoch(self, experiment: str) -> None:
         """One epoch was trained for this experiment, whatever becomes of it."""
@@ -229,6 +297,10 @@ class Live:
             self._down_until = time.monotonic() + PAUSE_SECONDS
             log.warning("redis does not answer (work goes on): %s", error)
             return otherwise
+
+
+def _measured(epoch: int, probe: str) -> str:
+    return f"{epoch}:{probe}"
 
 
 def _work_of(message: str | bytes) -> str | None:

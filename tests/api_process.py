@@ -32,9 +32,11 @@ class Api:
 
 
 @contextmanager
-def api_process(settings: Settings, seconds: float = 60, **environ: str) -> Iterator[Api]:
-    """Killed at the end, if it has not ended by itself."""
-    (port,) = servers.free_ports(1)
+def api_process(
+    settings: Settings, seconds: float = 60, port: int = 0, **environ: str
+) -> Iterator[Api]:
+    """Killed at the end, if it has not ended by itself. On a free port, unless one is given."""
+    port = port or servers.free_ports(1)[0]
     url = f"http://127.0.0.1:{port}"
     lines: list[str] = []
     program = Program(

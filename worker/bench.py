@@ -29,8 +29,10 @@ class Bench:
     """Numerics class, worker, experiment: into the manifest as it is."""
     tick: Callable[[], None]
     """Called between steps; raises to abandon the segment."""
-    after_epoch: Callable[[int, float], None]
-    """Called with the number of epochs trained and the seconds that the last one took."""
+    after_epoch: Callable[[dict[str, Any], float], None]
+    """Called with what is recorded of the epoch just trained, and the seconds that it took."""
+    after_measuring: Callable[[int, str], None] = lambda epoch, digest: None
+    """Called with the epoch and the digest of the probe, once the measurement is stored."""
     stopping: Callable[[], bool] = lambda: False
     """True once this process was asked to stop: the segment then ends after the current epoch, or
     where `tick` raises Stopped."""

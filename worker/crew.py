@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from celery import Celery
 
-from shared import logs, names
+from shared import logs, names, numbers
 from shared.attempts import Attempts, Failure, Kind
 from shared.errors import Cancelled, HubelError, NotReady, Stopped
 from shared.live import Live
@@ -233,10 +233,11 @@ class Crew:
         place = self.machine.device()
         work, report = tick.work, {"start": segment.start, "end": segment.end}
 
-        def after_epoch(epoch: int, seconds: float) -> None:
+        def after_epoch(row: dict[str, Any], seconds: float) -> None:
             if how is None:  # a repair is no part of the experiment, which may have ended long ago
                 self.live.count_epoch(experiment)
-            self.live.report(work, report | {"epoch": epoch, "seconds_per_epoch": seconds})
+                self.live.tell_epoch(work, row["epoch"], numbers.storable(row))
+            self.live.report(work, report | {"epoch": row["epoch"], "seconds_per_epoch": seconds})
 
         bench = Bench(
             records=self.records,
@@ -250,6 +251,7 @@ class Crew:
             },
             tick=tick,
             after_epoch=after_epoch,
+            after_measuring=partial(self.live.tell_measured, work),
             stopping=self.pulse.is_stopping,
             patience_seconds=self.settings.store_patience_seconds,
         )

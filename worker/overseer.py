@@ -1,5 +1,6 @@
 """What the parent process sees to: how a child died is written down at once, a child that cannot
-be interrupted is ended, and a worker that hears nothing of a full queue is restarted."""
+be interrupted is ended, a worker that hears nothing of a full queue is restarted, and all is told
+that it is there."""
 
 # Threads of this process would import these two when a child has died, which is when the next one
 # is forked: that would wait for ever for the lock of a module whose importer it has not.
@@ -29,6 +30,7 @@ from shared.storage import Storage
 from shared.work import preparation_work, repair_work, work_name
 from worker import cgroup, last_words, meters
 from worker.last_words import supervisor_name
+from worker.presence import Presence
 from worker.pulse import Pulse
 
 log = logging.getLogger(__name__)
@@ -53,9 +55,11 @@ class Overseer:
         self._ended_hung: set[int] = set()
         self._deaf = 0.0
         self._live = Live(settings)
+        self.presence = Presence(self._live, self.name, pulse)
 
     def start(self) -> None:
         """After the parent has settled: threads do not survive a fork."""
+        self.presence.tell()
         signals.task_failure.connect(self._failed, weak=False)
         for loop in (self._note_deaths, self._watch):
             threading.Thread(target=loop, name=loop.__name__, daemon=True).start()
@@ -65,6 +69,7 @@ class Overseer:
         it is to work on is held for it, so that it is missed should this machine die meanwhile."""
         if work := request.request_dict.get(WORK):
             self._live.take(work, self.name)
+        self.presence.tell([request])
 
     # --- a child that died ---
 
@@ -127,6 +132,7 @@ class Overseer:
             try:
                 self._look_at_children()
                 self._listen()
+                self.presence.tell()
                 if not state.active_requests:
                     meters.IDLE.inc(LOOK_SECONDS)
             except Exception:

@@ -141,6 +141,7 @@ class _Work:
                 record["provenance"]["replay_matches"] = matches
             self.bench.patiently(partial(self._keep, key, digest, record))
             self.unmeasured.discard((epoch, digest))
+            self.bench.after_measuring(epoch, digest)
 
     def _keep(self, key: str, digest: str, record: dict[str, Any]) -> None:
         """A measurement, unless there is one that verifies."""

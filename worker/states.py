@@ -163,8 +163,9 @@ class States:
         metrics = self.trainer.train_epoch(epoch, stretch.stimulus, rate, self.bench.tick)
         took = time.monotonic() - began
         meters.SECONDS["training"].inc(took)
-        self.bench.after_epoch(epoch + 1, took)
-        return {"epoch": epoch + 1, "stimulus": stretch.stimulus, **metrics}
+        row = {"epoch": epoch + 1, "stimulus": stretch.stimulus, **metrics}
+        self.bench.after_epoch(row, took)
+        return row
 
 
 def encoded(rows: list[dict[str, Any]]) -> bytes:

@@ -3,13 +3,14 @@
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from api import answers, events
 from api.dependencies import ExperimentId, GateIn, Json, PrincipalIn, ServiceIn
 from api.errors import responses
+from api.points import Points
 from api.routers.experiments import shown
 
 router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
@@ -17,7 +18,10 @@ router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "`status`: the status, whenever it has changed. `end`: the outcome, last of"
-        " all. Comments come in between while nothing changes.",
+        " all. With `points`: `points`, a list of {segment, runs, epochs, train_loss, ...}, a"
+        " number for each epoch, and `fisher`, a list of {segment, runs, epoch, name, total,"
+        " layers, ...}; their `id` says how far one has come: nothing is repeated or left out"
+        " after it. Comments come in between while nothing changes.",
         "content": {events.MEDIA_TYPE: {"schema": answers.EVENT}},
     },
     204: {"description": "The last event there is was received already."},
@@ -39,18 +43,21 @@ async def stream(
     last_event_id: Annotated[
         str | None, Header(description="Of the last event received: what changed since is sent.")
     ] = None,
+    points: Annotated[
+        bool, Query(description="Also every epoch and every Fisher trace, from the first on.")
+    ] = False,
 ) -> Response:
     """Server-sent events, from the status as it is now to the experiment's end. A page's
     EventSource reconnects by itself and goes on where it was. A stream ends with its token."""
     await run_in_threadpool(service.accepted, id)
-    after = events.number(last_event_id)
-    if after == events.END:
+    last = events.Last.read(last_event_id)
+    if last.id == events.END:
         return Response(status_code=204)
     hub = _hub(request, service)
     hub.check_room()
     headers = {"Cache-Control": "no-store", "Connection": "close", "X-Accel-Buffering": "no"}
     return StreamingResponse(
-        hub.stream(id, after, partial(gate.still_admits, principal)),
+        hub.stream(id, last, partial(gate.still_admits, principal), points),
         200,
         headers,
         events.MEDIA_TYPE,
@@ -61,7 +68,9 @@ def _hub(request: Request, service: ServiceIn) -> events.Events:
     """One a process, made when somebody first listens."""
     state = request.app.state
     if not hasattr(state, "events"):
-        state.events = events.Events(lambda id: _status(id, service))
+        state.events = events.Events(
+            lambda id: _status(id, service), lambda id: Points(id, service)
+        )
     found: events.Events = state.events
     return found
 

@@ -33,7 +33,7 @@ State = Literal["preparing", "queued", "running", "succeeded", "failed", "cancel
 POLL_SECONDS = 2
 PARTS = (
     "spec", "runs", "metrics", "annotations", "fisher", "second_order", "summary", "analysis",
-    "checkpoints", "measurements", "events", "failures", "cancel", "retry",
+    "checkpoints", "measurements", "events", "failures", "plan", "cancel", "retry",
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from api import pages, tables
 from api.dependencies import ExperimentId, Json, MeasuredIn, PageToken
 from api.errors import responses
-from shared import rows, second_order, traces
+from shared import second_order, traces
 from shared.traces import Normalisation
 
 router = APIRouter(prefix="/v1", tags=["results"])
@@ -27,7 +27,7 @@ NormalisationIn = Annotated[
 @router.get(
     "/experiments/{id}/fisher",
     operation_id="experiment_fisher",
-    responses={**responses(400, 404), 200: tables.CSV},
+    responses={**responses(400, 404), 200: tables.CONTENT},
 )
 def fisher(
     id: ExperimentId,
@@ -54,9 +54,11 @@ def fisher(
     wanted = tables.chosen(results.plan.runs, run)
     all_rows = (row for one in wanted for row in traces.of_run(results, one, normalisation))
     found = itertools.islice(all_rows, first, None)
-    if format == "csv":
-        flat = traces.layer_rows(tables.limited(found, page_size))
-        return tables.csv(rows.csv_lines(flat, traces.layer_columns(results)), f"{id}-fisher")
+    if format != "json":
+        some = tables.limited(found, page_size)
+        nested = format == "jsonl" and shape == "nested"
+        some = some if nested else traces.layer_rows(some)
+        return tables.stream(format, some, traces.layer_columns(results), results, f"{id}-fisher")
     size = tables.size(page_size)
     page = list(itertools.islice(found, size + 1))
     token = pages.token(first + size, filters) if len(page) > size else None
@@ -67,7 +69,7 @@ def fisher(
 @router.get(
     "/experiments/{id}/second_order",
     operation_id="experiment_second_order",
-    responses={**responses(400, 404), 200: tables.CSV},
+    responses={**responses(400, 404), 200: tables.CONTENT},
 )
 def quadratic(
     id: ExperimentId,
@@ -95,9 +97,9 @@ def quadratic(
     wanted = tables.chosen(results.plan.runs, run)
     all_rows = (row for one in wanted for row in second_order.of_run(results, one))
     found = itertools.islice(all_rows, first, None)
-    if format == "csv":
-        lines = rows.csv_lines(tables.limited(found, page_size), second_order.columns(results))
-        return tables.csv(lines, f"{id}-second-order")
+    if format != "json":
+        some, columns = tables.limited(found, page_size), second_order.columns(results)
+        return tables.stream(format, some, columns, results, f"{id}-second-order")
     size = tables.size(page_size)
     page = list(itertools.islice(found, size + 1))
     token = pages.token(first + size, filters) if len(page) > size else None

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api import pages, pictures, tables
+from api import overview, pages, pictures, tables
 from api.dependencies import (
     ExperimentId,
     Json,
@@ -17,15 +17,13 @@ from api.dependencies import (
     ServiceIn,
 )
 from api.errors import responses
-from api.experiment import Experiment
 from api.figures import FIGURES, NORMALISED, OVERLAID
 from shared import annotations as marks
-from shared import numbers, rows, score
-from shared.choices import choices
+from shared import rows
 from shared.errors import Fault, Invalid, NotFound
 from shared.paper_curves import CURVES
 from shared.plan import RunPlan
-from shared.results import METRICS, Results
+from shared.results import METRICS
 from shared.traces import Normalisation
 
 router = APIRouter(prefix="/v1", tags=["results"])
@@ -53,31 +51,16 @@ def runs(
     pairs = zip(results.plan.runs, service.run_states(id), strict=False)
 
     def show(pair: tuple[RunPlan, str]) -> Json:
-        return _run(*pair, results)
+        return overview.run(*pair, results)
 
     path = f"/v1/experiments/{id}/runs"
     return pages.listed("runs", path, pairs, page_size, page_token, show)
 
 
-def _run(run: RunPlan, state: str, results: Results) -> Json:
-    found = score.final_score(results, run) if state == "succeeded" else None
-    return {
-        "run": run.index,
-        "variant": run.variant,
-        "point": run.point,
-        "seed": run.seed,
-        "state": state,
-        "epochs": run.epochs,
-        "windows": run.windows,
-        "score": numbers.shown(found),
-        "diverged": results.diverged(run) if state == "succeeded" else None,
-    }
-
-
 @router.get(
     "/experiments/{id}/metrics",
     operation_id="experiment_metrics",
-    responses={**responses(400, 404), 200: tables.CSV},
+    responses={**responses(400, 404), 200: tables.CONTENT},
 )
 def metrics(
     id: ExperimentId,
@@ -107,20 +90,18 @@ def metrics(
         None if run is None else frozenset(run),
         None if since is None else rows.moment(since, "from"),
         None if until is None else rows.moment(until, "to"),
-        _clock(service.experiment(id), results) if time == "experiment" else None,
+        overview.clock(service.experiment(id), results) if time == "experiment" else None,
     )
     given = {"metric": metric, "run": run, "from": since, "to": until, "shape": shape, "time": time}
     filters = {"list": "metrics", "id": id, **given}
     after = _position(page_token, filters)
     make = rows.metric_rows if shape == "rows" else rows.wide_rows
     found = make(results, query, after)
-    if format == "csv":
-        columns = (
-            rows.metric_columns(results) if shape == "rows" else rows.wide_columns(results, query)
-        )
-        return tables.csv(
-            rows.csv_lines(tables.limited(found, page_size), columns), f"{id}-metrics"
-        )
+    if format != "json":
+        long = shape == "rows"
+        columns = rows.metric_columns(results) if long else rows.wide_columns(results, query)
+        found = tables.limited(found, page_size)
+        return tables.stream(format, found, columns, results, f"{id}-metrics")
     size = tables.size(page_size)
     page = list(itertools.islice(found, size + 1))
     token = pages.token(rows.position(page[size - 1]), filters) if len(page) > size else None
@@ -138,13 +119,8 @@ def annotations(
 ) -> list[Json]:
     """The deficit windows, each once: a bare array of {time, timeEnd, title, text, tags}, as
     Grafana's annotations are. Times are those of /metrics?time=experiment."""
-    clock = _clock(service.experiment(id), results)
+    clock = overview.clock(service.experiment(id), results)
     return marks.annotations(tables.chosen(results.plan.runs, run), clock)
-
-
-def _clock(experiment: Experiment, results: Results) -> rows.Clock:
-    ended = experiment.outcome["finished"] if experiment.outcome else None
-    return rows.clock(results, experiment.created, ended)
 
 
 def _position(token: str | None, filters: Json) -> rows.Position | None:
@@ -163,8 +139,7 @@ def summary(id: ExperimentId, results: ResultsIn) -> Json:
     """Final accuracy of each point of the sweep: mean over seeds with its 95 % interval; what a
     deficit cost, what of that survives the controls; and what was chosen where the paper is
     silent."""
-    chosen = choices(results.plan)
-    return {"id": id, "name": results.name, **score.summary(results), "choices": chosen}
+    return overview.summary(id, results)
 
 
 @router.get(
@@ -189,9 +164,9 @@ def figure(
         pictures.Format | None, Query(description="Without it, what Accept prefers.")
     ] = None,
 ) -> Response:
-    """A figure as its data, as Vega-Lite, or drawn as SVG, PNG or PDF: critical_period,
-    sensitivity, relative_accuracy, fisher_trace, fisher_sensitivity, fisher_layers, plasticity,
-    filters, gradients, second_order. 409 while there is nothing to draw."""
+    """A figure as its data (JSON or CSV), as Vega-Lite, or drawn as SVG, PNG or PDF:
+    critical_period, sensitivity, relative_accuracy, fisher_trace, fisher_sensitivity,
+    fisher_layers, plasticity, filters, gradients, second_order. 409 while nothing can be drawn."""
     if name not in FIGURES:
         raise NotFound(f"There is no figure {name[:80]!r}: there are {', '.join(FIGURES)}")
     chosen = format or pictures.accepted(request.headers.get("accept", "*/*"))

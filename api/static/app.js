@@ -1,14 +1,14 @@
 // Which view a path shows. A view gets the main element and {params, query, signal}.
 
-import { ApiError } from "./http.js";
+import { ApiError, hasToken, signIn, signOut } from "./http.js";
 import { fill, h } from "./dom.js";
 
 const VIEWS = [
-  [/^\/$/, "list"],
-  [/^\/experiments\/(?<id>[0-9a-f]{24})$/, "experiment"],
-  [/^\/compare$/, "compare"],
-  [/^\/new$/, "submit"],
-  [/^\/workers$/, "workers"],
+  [/^\/$/, "list", "Experiments"],
+  [/^\/experiments\/(?<id>[0-9a-f]{24})$/, "experiment", "Experiment"],
+  [/^\/compare$/, "compare", "Compare"],
+  [/^\/new$/, "submit", "New experiment"],
+  [/^\/workers$/, "workers", "Workers"],
 ];
 
 const main = document.getElementById("main");
@@ -19,25 +19,39 @@ async function go() {
   leaving = new AbortController();
   const { signal } = leaving;
   mark(location.pathname);
-  for (const [pattern, name] of VIEWS) {
-    const found = pattern.exec(location.pathname);
-    if (!found) continue;
-    const query = new URLSearchParams(location.search);
-    try {
-      const view = await import(`./views/${name}.js`);
-      fill(main);
-      await view.show(main, { params: found.groups ?? {}, query, signal });
-    } catch (error) {
-      if (!signal.aborted) fill(main, complaint(error));
-    }
+  const [found, name, title] = match(location.pathname);
+  document.title = `${title} · Hubel`;
+  if (!found) {
+    fill(main, h("h1", {}, title), h("p", {}, "This page is not there. ", h("a", { href: "/" }, "All experiments")));
     return;
   }
-  fill(main, h("p", {}, "There is nothing here."));
+  const query = new URLSearchParams(location.search);
+  try {
+    const view = await import(`./views/${name}.js`);
+    if (signal.aborted) return;
+    fill(main);
+    await view.show(main, { params: found.groups ?? {}, query, signal });
+  } catch (error) {
+    if (!signal.aborted) fill(main, h("h1", {}, title), complaint(error));
+  }
 }
 
-export function navigate(path) {
+function match(path) {
+  for (const [pattern, name, title] of VIEWS) {
+    const found = pattern.exec(path);
+    if (found) return [found, name, title];
+  }
+  return [null, null, "Nothing here"];
+}
+
+// To another view. Who reads with the ears hears its heading first.
+export async function navigate(path) {
   history.pushState(null, "", path);
-  return go();
+  await go();
+  scrollTo(0, 0);
+  const heading = main.querySelector("h1") ?? main;
+  heading.tabIndex = -1;
+  heading.focus({ preventScroll: true });
 }
 
 export function complaint(error) {
@@ -48,6 +62,7 @@ export function complaint(error) {
     h("strong", {}, error.title ?? "Error"),
     h("p", {}, error.message),
     faults.length ? h("ul", {}, faults.map((f) => h("li", {}, h("code", {}, f.pointer), " ", f.message))) : null,
+    error.status === 401 ? h("button", { type: "button", onclick: () => signIn().then(go) }, "Give a token") : null,
   );
 }
 
@@ -58,15 +73,27 @@ function mark(path) {
   }
 }
 
+const leave = document.getElementById("sign-out");
+const offer = () => (leave.hidden = !hasToken());
+leave.addEventListener("click", () => {
+  signOut();
+  go();
+});
+addEventListener("hubel-token", offer);
+offer();
+
 const ours = (url) => url.origin === location.origin && VIEWS.some(([pattern]) => pattern.test(url.pathname));
 
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[href]");
-  if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || link.target || link.download) return;
+  if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+  if (link.target || link.hasAttribute("download")) return;
   const url = new URL(link.href);
   if (!ours(url) || (url.hash && url.pathname === location.pathname)) return;
   event.preventDefault();
-  navigate(url.pathname + url.search).then(() => main.focus());
+  navigate(url.pathname + url.search);
 });
-addEventListener("popstate", go);
+addEventListener("popstate", (event) => {
+  if (!location.hash) go();
+});
 go();

@@ -7,12 +7,12 @@ export function h(tag, attributes = {}, ...children) {
     else if (name in node && typeof value !== "string") node[name] = value;
     else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value);
   }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
   return node;
 }
 
 export function fill(node, ...children) {
-  node.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined));
+  node.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
   return node;
 }
 
@@ -27,3 +27,21 @@ export function duration(seconds) {
 }
 
 export const when = (iso) => (iso ? new Date(iso).toLocaleString() : "–");
+
+export const count = (number) => number.toLocaleString("en");
+
+// A point in time, to the minute.
+export function moment(iso) {
+  if (!iso) return "–";
+  const shown = new Date(iso).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+  return h("time", { datetime: iso, title: iso }, shown);
+}
+
+const SIGNS = { preparing: "◌", queued: "○", running: "●", succeeded: "✓", failed: "✕", cancelled: "⊘" };
+
+// A state as a sign, a word and a colour.
+export const badge = (state) =>
+  h("span", { class: `state ${state}` }, h("span", { "aria-hidden": "true" }, SIGNS[state] ?? "●"), " ", state);
+
+export const bar = (done, planned, label) =>
+  h("progress", { max: String(planned || 1), value: String(planned ? done : 1), "aria-label": label });

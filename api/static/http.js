@@ -1,5 +1,7 @@
 // The HTTP interface as the page sees it: JSON or an ApiError, and streams that go on by themselves.
 
+import { h } from "./dom.js";
+
 export class ApiError extends Error {
   constructor(status, problem) {
     super(problem.detail || problem.title || `The service answered ${status}`);
@@ -16,35 +18,51 @@ const AGAIN_MS = 2000;
 
 let asking = null; // whoever asks for a token while one is being typed waits for that one
 
-function headers(more = {}) {
-  const token = sessionStorage.getItem(TOKEN);
-  return token ? { ...more, Authorization: `Bearer ${token}` } : more;
+const token = () => sessionStorage.getItem(TOKEN);
+
+function keep(text) {
+  if (text) sessionStorage.setItem(TOKEN, text);
+  else sessionStorage.removeItem(TOKEN);
+  dispatchEvent(new Event("hubel-token"));
 }
 
-function askForToken() {
-  asking ??= new Promise((resolve) => {
-    const dialog = document.createElement("dialog");
-    dialog.innerHTML =
-      '<form method="dialog"><label>This service needs a token<input name="token" type="password" ' +
-      'autocomplete="off" required></label><button>Go on</button></form>';
+export const hasToken = () => token() !== null;
+export const signOut = () => keep(null);
+export const signIn = (why = "") => (asking ??= ask(why).finally(() => (asking = null)));
+
+// Whether one was given.
+function ask(why) {
+  const field = h("input", { name: "token", type: "password", autocomplete: "off", required: true });
+  if (why) field.setAttribute("aria-describedby", "why-a-token");
+  const give = h("button", { value: "given", class: "main" }, "Sign in");
+  const cancel = h("button", { type: "button", onclick: () => dialog.close() }, "Cancel");
+  const label = h("label", {}, "This service needs a token", field);
+  const reason = why ? h("p", { id: "why-a-token", class: "fault" }, why) : null;
+  const form = h("form", { method: "dialog" }, reason, label, h("p", {}, give, " ", cancel));
+  const dialog = h("dialog", { "aria-label": "Token" }, form);
+  document.body.append(dialog);
+  dialog.showModal();
+  return new Promise((resolve) =>
     dialog.addEventListener("close", () => {
-      const token = dialog.querySelector("input").value.trim();
-      if (token) sessionStorage.setItem(TOKEN, token);
+      const given = dialog.returnValue === "given" && field.value.trim();
+      if (given) keep(given);
       dialog.remove();
-      asking = null;
-      resolve(Boolean(token));
-    });
-    document.body.append(dialog);
-    dialog.showModal();
-  });
-  return asking;
+      resolve(Boolean(given));
+    }),
+  );
 }
 
 async function request(path, options = {}) {
-  const response = await fetch(path, { ...options, headers: headers(options.headers) });
-  if (response.status === 401 && (await askForToken())) return request(path, options);
+  const sent = token();
+  const headers = sent ? { ...options.headers, Authorization: `Bearer ${sent}` } : options.headers;
+  const response = await fetch(path, { ...options, headers });
   if (response.ok) return response;
-  throw new ApiError(response.status, await response.json().catch(() => ({})));
+  const error = new ApiError(response.status, await response.json().catch(() => ({})));
+  if (response.status !== 401) throw error;
+  if (token() !== sent) return request(path, options); // another request was first to ask
+  if (sent) signOut();
+  if (!(await signIn(sent ? error.message : ""))) throw error;
+  return request(path, options);
 }
 
 function address(path, query = {}) {
@@ -74,6 +92,14 @@ export async function send(method, path, body, more = {}) {
   }
   const response = await request(path, options);
   return response.status === 204 ? null : response.json();
+}
+
+// Again and again until the user goes elsewhere; while nobody looks, not at all.
+export async function repeat(milliseconds, work, signal) {
+  while (!signal.aborted) {
+    await new Promise((resolve) => setTimeout(resolve, milliseconds));
+    if (!document.hidden && !signal.aborted) await work();
+  }
 }
 
 // Server-sent events over fetch: EventSource sends no token. Resolves after the last event.

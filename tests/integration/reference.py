@@ -38,7 +38,7 @@ class Reference:
             device=device.choose(self.settings),
             provenance={"experiment": id, "numerics": "reference"},
             tick=lambda: None,
-            after_epoch=lambda epoch, seconds: None,
+            after_epoch=lambda row, seconds: None,
         )
         for segment in plan.segments:
             assert execute(bench, plan, segment)

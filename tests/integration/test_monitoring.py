@@ -22,6 +22,7 @@ from dashboards import (
     base_name,
     boards,
     found_at,
+    infinity,
     interpolated,
     kept,
     rules,
@@ -298,13 +299,15 @@ def test_every_metric_is_looked_at_and_every_metric_looked_at_is_there(watched):
 
 def fill(watched: Watched, url: str, metric: str) -> str:
     id = watched.failed if url.endswith("/failures") else watched.succeeded
-    return interpolated(url, {"experiment": id, "run": LAST_RUN, "metric": metric})
+    hour, now = 3_600_000, int(time.time() * 1000)
+    span = {"__from": str(now - hour), "__to": str(now + hour)}
+    return interpolated(url, {"experiment": id, "run": LAST_RUN, "metric": metric, **span})
 
 
 def test_every_query_of_the_science_dashboard_is_answered_with_the_columns_that_it_names(watched):
     wrong = []
     for where, target in targets(boards()["science"]):
-        answer = watched.api.get(fill(watched, target["url"], "test_accuracy"))
+        answer = infinity(watched.api, fill(watched, target["url"], "test_accuracy"))
         assert answer.status_code == 200, (where, answer.text)
         at_root = found_at(answer.json(), target["root_selector"])
         found = at_root if isinstance(at_root, list) else [at_root]
@@ -355,3 +358,46 @@ def test_the_deficits_of_the_chosen_run_lie_within_the_experiments_span(watched)
     assert list(windows.values()) == sorted(set(windows.values()))
     everything = watched.api.get(f"{path}/annotations").json()
     assert [mark["timeEnd"] for mark in everything] == list(windows.values())
+
+
+def test_the_plugins_own_headers_are_answered_with_json_or_csv(watched):
+    path = f"/v1/experiments/{watched.succeeded}"
+    for part in ("/metrics?shape=wide", "/metrics?shape=rows&metric=test_loss", "/annotations",
+                 "/fisher?shape=rows", "/figures/critical_period"):  # fmt: skip
+        answer = infinity(watched.api, path + part)
+        assert answer.status_code == 200, (part, answer.text)
+        assert answer.headers["content-type"] == "application/json", part
+    for part in ("/metrics?shape=wide&format=csv", "/fisher?format=csv",
+                 "/figures/critical_period"):  # fmt: skip
+        answer = infinity(watched.api, path + part, "csv")
+        assert answer.status_code == 200, (part, answer.text)
+        assert answer.headers["content-type"].startswith("text/csv"), part
+        assert len(answer.text.splitlines()) > 3
+
+
+def test_a_dashboards_range_keeps_what_lies_in_it(watched):
+    """`from` and `to` as Grafana gives them, in milliseconds."""
+    path = f"/v1/experiments/{watched.succeeded}"
+    status = watched.api.get(path).json()
+    begin, end = (rows.moment(status[name], name).timestamp() for name in ("created", "finished"))
+    middle = int(1000 * (begin + end) / 2)
+    url = f"{path}/metrics?metric=test_loss&time=experiment"
+    whole = infinity(watched.api, url).json()
+    first = infinity(watched.api, f"{url}&to={middle}").json()
+    second = infinity(watched.api, f"{url}&from={middle + 1}").json()
+    assert 0 < len(first) < len(whole)
+    assert len(first) + len(second) == len(whole)
+    limit = rows.moment(str(middle), "to")
+    assert all(rows.moment(row["time"], "time") <= limit for row in first)
+
+
+def test_a_variable_is_a_text_and_a_value(watched):
+    chosen = {
+        variable["name"]: {column["text"]: column["selector"] for column in columns}
+        for variable in boards()["science"]["templating"]["list"]
+        if variable["type"] == "query"
+        for columns in [variable["query"]["infinityQuery"]["columns"]]
+    }
+    assert chosen["experiment"] == {"__text": "name", "__value": "id"}
+    listed = infinity(watched.api, "/v1/experiments?page_size=200").json()["experiments"]
+    assert {one["id"] for one in listed} == {watched.succeeded, watched.failed}

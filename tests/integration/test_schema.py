@@ -118,7 +118,7 @@ def test_an_unknown_newer_version_is_said_and_is_no_500(lab, http):
         stored_spec.read(id, lab.service.store.read_json(names.experiment_object(id, "spec.json")))
     answer = http.get(f"/v1/experiments/{id}")
     assert answer.status_code == 503
-    assert answer.json()["type"] == "urn:hubel:problem:too-new"
+    assert answer.json()["type"] == "/problems/too-new"
     assert "has schema version 2, and this program reads up to 1" in answer.json()["detail"]
     answer = http.post("/v1/experiments", json=BODY | {"schema_version": 2})
     assert answer.status_code == 422
