@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from api import words
-from api.follow import ENDED
+from api.run_bars import ENDED
 from api.sdk import shown
 from api.sdk.errors import ServiceError
 
