@@ -72,7 +72,10 @@ STATUS = record(
     failures=array(FAILURE),
     plan=maybe(PLAN),
     tags=mapping(TEXT),
+    notes=TEXT,
     measures=maybe(ID),
+    forks=maybe(ID),
+    forked_at=maybe(record(run=COUNT, epoch=COUNT)),
     links=LINKS,
 )
 EVENT = {
@@ -88,6 +91,7 @@ RUN = record(
     state=among(*STATES[1:]),
     epochs=COUNT,
     windows=array(ANYTHING),
+    changes=array(ANYTHING),
     score=maybe(NUMBER),
 )
 METRIC = record(time=TIME, run=COUNT, seed=COUNT, epoch=COUNT)
@@ -155,8 +159,13 @@ ANSWERS: dict[str, dict[str, Schema]] = {
         "202": _and(STATUS, spec=SHOWN_SPEC),
     },
     "list_experiments": {"200": _and(_page("experiments", STATUS), unreadable=UNREADABLE)},
-    "experiment_status": {"200": _and(STATUS, retried_by=array(ID))},
+    "experiment_status": {"200": _and(STATUS, retried_by=array(ID), forked_by=array(ID))},
+    "update_experiment": {"200": STATUS},
     "retry_experiment": {"202": _and(STATUS, spec=SHOWN_SPEC)},
+    "fork_experiment": {
+        "200": record(plan=PLAN, certain=TRUTH, spec=SHOWN_SPEC),
+        "202": _and(STATUS, spec=SHOWN_SPEC),
+    },
     "list_tokens": {"200": _and(_page("tokens", TOKEN), unreadable=UNREADABLE)},
     "create_token": {"201": _and(TOKEN, token=TEXT)},
     "show_token": {"200": TOKEN},

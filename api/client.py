@@ -35,6 +35,9 @@ class Service:
     def post(self, path: str, **parts: Any) -> httpx.Response:
         return self._call("POST", path, **parts)
 
+    def patch(self, path: str, **parts: Any) -> httpx.Response:
+        return self._call("PATCH", path, **parts)
+
     def delete(self, path: str) -> httpx.Response:
         return self._call("DELETE", path)
 

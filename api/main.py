@@ -30,6 +30,7 @@ from api.routers import (
     export,
     failures,
     fisher,
+    forks,
     health,
     measurements,
     page,
@@ -90,7 +91,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.gate = Gate(settings, Tokens(store), live)
     known = Depends(known_parameters)
     parts = (
-        experiments, events, failures, measurements, results, fisher, analysis, checkpoints,
+        experiments, forks, events, failures, measurements, results, fisher, analysis, checkpoints,
         export, datasets, catalog, tokens, upkeep, plan, workers,
     )  # fmt: skip
     for module in parts:

@@ -25,6 +25,7 @@ def run(run: RunPlan, state: str, results: Results) -> Json:
         "state": state,
         "epochs": run.epochs,
         "windows": run.windows,
+        "changes": run.changes,
         "score": numbers.shown(found),
         "diverged": results.diverged(run) if state == "succeeded" else None,
     }

@@ -30,7 +30,7 @@ select id, modified from experiment e where spec = 1 and outcome is null
 _NO_SPEC = """
 select id from experiment where spec = 0
 union select m.id from marked m left join experiment e on e.id = m.id
-    where e.id is null and m.kind in ('index', 'active', 'dataset use')
+    where e.id is null and m.kind in ('index', 'active', 'tagged', 'dataset use')
 """
 _STALE = """
 select e.id from experiment e join marked m on m.kind = 'active' and m.id = e.id
@@ -49,6 +49,10 @@ select m.id, m.other from marked m where m.kind = 'claim' and not exists(
     select 1 from marked i where i.kind = 'index' and i.id = m.id)
 """
 
+_UNMARKED = """
+select t.id from marked t where t.kind = 'tags' and not exists(
+    select 1 from marked m where m.kind = 'tagged' and m.id = t.id)
+"""
 _KEPT_ONCE = """
 select m.id, m.other from marked m where m.kind = 'kept twice' and not exists(
     select 1 from marked c where c.kind = 'copy' and c.id = m.id)
@@ -67,6 +71,7 @@ class Bookkeeping:
         yield from self._missing("active", _INDEXED, "it has neither ended nor a marker")
         yield from self._missing("index", _ACCEPTED, "it is not in the list of experiments")
         yield from self._unfinished()
+        yield from self._unmarked()
         yield from self._unlinked()
         yield from self._linked_to_none()
         yield from self._claims()
@@ -88,7 +93,11 @@ class Bookkeeping:
                 yield from self._left_behind(id)
 
     def _left_behind(self, id: str) -> Iterator[Finding]:
-        marks = {"index": names.index_entry(id), "active": names.active_marker(id)}
+        marks = {
+            "index": names.index_entry(id),
+            "active": names.active_marker(id),
+            "tagged": names.tagged(id),
+        }
         for kind, key in list(
             self.ledger.rows("select kind, other from marked where id = ? order by kind", id)
         ):
@@ -133,6 +142,14 @@ class Bookkeeping:
                     UNFINISHED, names.experiment_object(id, "spec.json"),
                     "a spec with neither marker, nor index entry, nor outcome",
                     "an accepted experiment: submitting broke off, and has to be done again",
+                )  # fmt: skip
+
+    def _unmarked(self) -> Iterator[Finding]:
+        for (id,) in self.ledger.rows(_UNMARKED):
+            if self.inspection.is_gone(name := names.tagged(id)):
+                yield self._finding(
+                    MISSING, name, "nothing, and so its tags and notes are not shown", "a marker",
+                    self._marker(name),
                 )  # fmt: skip
 
     def _unlinked(self) -> Iterator[Finding]:

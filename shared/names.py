@@ -24,6 +24,7 @@ SEGMENTS = "segments/"
 MEASUREMENTS = "measurements/"
 BLOBS = "blobs/"
 CLAIMS = "idempotency/"
+TAGGED = "tagged/"
 TIME_BITS = 48
 
 # `fullmatch`: `$` would let a trailing newline pass.
@@ -47,12 +48,14 @@ _KINDS = {
         "spec": rf"experiments/{_ID}/spec\.json",
         "plan": rf"experiments/{_ID}/plan\.json",
         "outcome": rf"experiments/{_ID}/outcome\.json",
+        "tags": rf"experiments/{_ID}/tags\.json",
         "link": rf"experiments/{_ID}/measurements/(?P<word>[0-9a-f]{{24}})\.json",
         "copy": r"copies/(?P<word>.+\.json)",
         "token": r"tokens/.+\.json",
         "repair": rf"repairs/{_ID}-(?P<word>0|[1-9][0-9]{{0,8}})",
         "index": rf"index/[0-9a-f]{{12}}-{_ID}",
         "active": rf"active/{_ID}",
+        "tagged": rf"tagged/{_ID}",
         "claim": r"idempotency/(?P<word>[^/]+/[0-9a-f]{64})\.json",
         "dataset use": rf"datasets/by-digest/{_KEY}/used-by/{_ID}",
         "dataset manifest": rf"datasets/by-digest/{_KEY}/manifest\.json",
@@ -110,6 +113,16 @@ def job_of(name: str) -> str:
     return _experiment(name.rsplit("/", 1)[-1].removesuffix(".json"))
 
 
+def tags(id: str) -> str:
+    """What may still be changed about an experiment."""
+    return experiment_object(id, "tags.json")
+
+
+def tagged(id: str) -> str:
+    """Marks that there is such an object: most experiments have none, and are not asked."""
+    return f"{TAGGED}{_experiment(id)}"
+
+
 def retries(id: str) -> str:
     """Prefix of what links an experiment to those that try it again."""
     return experiment_object(id, "retries") + "/"
@@ -117,6 +130,15 @@ def retries(id: str) -> str:
 
 def retry(id: str, again: str) -> str:
     return f"{retries(id)}{_experiment(again)}"
+
+
+def forks(id: str) -> str:
+    """Prefix of what links an experiment to those that go on from a run of it."""
+    return experiment_object(id, "forks") + "/"
+
+
+def fork(id: str, made: str) -> str:
+    return f"{forks(id)}{_experiment(made)}"
 
 
 def active_marker(id: str) -> str:

@@ -21,10 +21,10 @@ from shared.repairs import Repairs
 from shared.storage import Entry
 
 PREFIXES = (
-    names.ACTIVE, names.INDEX, names.CLAIMS, names.COPIES, names.REPAIRS, "repair-attempts/",
-    "tokens/", "webhooks/", names.DATASETS,
+    names.ACTIVE, names.INDEX, names.TAGGED, names.CLAIMS, names.COPIES, names.REPAIRS,
+    "repair-attempts/", "tokens/", "webhooks/", names.DATASETS,
 )  # fmt: skip
-KEPT_TWICE = frozenset({"spec", "plan", "outcome", "token", "claim"})
+KEPT_TWICE = frozenset({"spec", "plan", "outcome", "token", "claim", "tags"})
 DAMAGED_PLAN = 2
 """In the column `plan`: 0 none, 1 whole."""
 
@@ -45,10 +45,12 @@ class Survey:
             "outcome": self._outcome,
             "copy": self._copy,
             "token": self._token,
+            "tags": self._tags,
             "link": self._link,
             "repair": self._repair,
             "index": self._marked,
             "active": self._marked,
+            "tagged": self._marked,
             "dataset use": self._marked,
             "claim": self._claim,
             "manifest": self._manifest,
@@ -123,6 +125,19 @@ class Survey:
             return self.inspection.damaged(
                 entry, error, "how it ended, which is written once: only its copy says it, too."
                 " Else restore it from a backup", self._from_copy(entry.name),
+            )  # fmt: skip
+        return None
+
+    def _tags(self, entry: Entry, parts: Parts) -> Finding | None:
+        self._marked(entry, parts)
+        try:
+            found = self.inspection.json(entry)
+            if not (isinstance(found["tags"], dict) and isinstance(found["notes"], str)):
+                raise Corrupt("they are no tags and no notes")
+        except (Corrupt, KeyError) as error:
+            return self.inspection.damaged(
+                entry, error, "tags and notes: only their copy says them, too. Else set them again",
+                self._from_copy(entry.name),
             )  # fmt: skip
         return None
 
@@ -210,12 +225,18 @@ class Survey:
                 MISSING, name, f"nothing, and yet there is {entry.name}", "what was copied there",
                 self._from_copy(name),
             )  # fmt: skip
-        if copied == original:
+        if copied == original or self._is_changing(name):
             return None
         return finding(
             INCONSISTENT, entry.name, f"it does not say what {name} says", "a copy of it",
             self.inspection.copying(name), entry.bytes,
         )  # fmt: skip
+
+    def _is_changing(self, name: str) -> bool:
+        """Between a change and its copy the two differ."""
+        if names.parts(name).kind != "tags":
+            return False
+        return not self.inspection.settled(self.store.entry(name).modified)
 
     def _is_planned_again(self, name: str) -> bool:
         """Its copy then comes with the plan."""
