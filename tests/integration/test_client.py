@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import altair as alt
 import httpx
@@ -78,7 +79,7 @@ def test_a_spec_becomes_frames_charts_and_files(
     assert cost.said["plan"]["measurements"]["new"] > 0
     job = made.measure(second_order={"samples": 16, "sizes": [0.01]}, runs=[0])
     assert made.measurements() == [job]
-    assert set(job.wait(progress=False).status()["measures"]) == set(made.id)
+    assert job.wait(progress=False).status()["measures"] == made.id
     assert set(made.second_order()["run"]) == {0}
     assert client.plan(spec).epochs["new"] == 0
     assert "stored already" in client.submit(spec).wait(progress=False)._repr_html_()
@@ -196,3 +197,15 @@ def test_the_tutorial_runs_to_its_end(lab: Any, http: httpx.Client, tmp_path: Pa
     assert points["mean"].between(0, 1).all()
     assert (out / "critical_period.png").read_bytes().startswith(b"\x89PNG")
     assert "removed at 3" in done.stdout
+    names = ZipFile(out / "everything.zip").namelist()
+    assert {"README.md", "spec.json"} <= {name.rpartition("/")[2] for name in names}
+    with Client(env["HUBEL_URL"]) as client:
+        job, made = client.experiments(tags={"course": "tutorial"})
+        assert client.experiments(tags={"read": "yes"}) == [made]
+        assert job.status()["measures"] == made.id
+        assert made.status()["notes"].startswith("With a fresh learning rate")
+        assert made.tag(read=None) == {"course": "tutorial"}
+        assert {run for part in made.plan()["segments"] for run in part["runs"]} == set(range(8))
+        assert client.workers()["workers"]
+        fork = made.fork(run=2, epoch=3, set={"training.schedule": {"name": "constant"}}, name="f")
+        assert (fork.status()["forks"], made.status()["forked_by"]) == (made.id, [fork.id])
