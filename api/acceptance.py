@@ -71,6 +71,7 @@ class Acceptance:
         self.store.write(names.active_marker(id), b"")
         service.jobs.link(id)
         service.retries.link(id)
+        service.forks.link(id)
         service.index.write(id)
         if created:
             service.outcomes.none_yet(id)

@@ -72,7 +72,10 @@ STATUS = record(
     failures=array(FAILURE),
     plan=maybe(PLAN),
     tags=mapping(TEXT),
+    notes=TEXT,
     measures=maybe(ID),
+    forks=maybe(ID),
+    forked_at=maybe(record(run=COUNT, epoch=COUNT)),
     links=LINKS,
 )
 EVENT = {
@@ -88,6 +91,7 @@ RUN = record(
     state=among(*STATES[1:]),
     epochs=COUNT,
     windows=array(ANYTHING),
+    changes=array(ANYTHING),
     score=maybe(NUMBER),
 )
 METRIC = record(time=TIME, run=COUNT, seed=COUNT, epoch=COUNT)
@@ -148,6 +152,26 @@ TOKEN = record(
     device_seconds=record(allowed=maybe(NUMBER), used=maybe(NUMBER)),
 )
 
+WEBHOOK = record(
+    id=TEXT,
+    url=TEXT,
+    events=array(TEXT),
+    description=TEXT,
+    created=TIME,
+    created_by=TEXT,
+    state=among("live", "disabled"),
+    disabled=maybe(record(at=TIME, reason=TEXT)),
+    links=LINKS,
+)
+DELIVERY = record(
+    id={"type": "string", "description": "Sent as the header webhook-id."},
+    type=TEXT,
+    experiment=maybe(ID),
+    state=among("waiting", "delivered", "failed"),
+    next_try=maybe(TIME),
+    tries=array(record(at=TIME, seconds=NUMBER, status=maybe(COUNT), reason=TEXT)),
+)
+
 UNREADABLE = array(record(id=TEXT, detail=TEXT))
 ANSWERS: dict[str, dict[str, Schema]] = {
     "submit_experiment": {
@@ -155,11 +179,21 @@ ANSWERS: dict[str, dict[str, Schema]] = {
         "202": _and(STATUS, spec=SHOWN_SPEC),
     },
     "list_experiments": {"200": _and(_page("experiments", STATUS), unreadable=UNREADABLE)},
-    "experiment_status": {"200": _and(STATUS, retried_by=array(ID))},
+    "experiment_status": {"200": _and(STATUS, retried_by=array(ID), forked_by=array(ID))},
+    "update_experiment": {"200": STATUS},
     "retry_experiment": {"202": _and(STATUS, spec=SHOWN_SPEC)},
+    "fork_experiment": {
+        "200": record(plan=PLAN, certain=TRUTH, spec=SHOWN_SPEC),
+        "202": _and(STATUS, spec=SHOWN_SPEC),
+    },
     "list_tokens": {"200": _and(_page("tokens", TOKEN), unreadable=UNREADABLE)},
     "create_token": {"201": _and(TOKEN, token=TEXT)},
     "show_token": {"200": TOKEN},
+    "list_webhooks": {"200": record(webhooks=array(WEBHOOK), unreadable=UNREADABLE)},
+    "create_webhook": {"201": _and(WEBHOOK, secret=TEXT)},
+    "show_webhook": {"200": WEBHOOK},
+    "test_webhook": {"200": DELIVERY},
+    "webhook_deliveries": {"200": _and(_page("deliveries", DELIVERY), unreadable=UNREADABLE)},
     "experiment_spec": {"200": SHOWN_SPEC},
     "cancel_experiment": {"200": STATUS},
     "measure_experiment": {

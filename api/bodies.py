@@ -20,6 +20,7 @@ from shared.spec import ExperimentSpec
 
 Model = TypeVar("Model", bound=BaseModel)
 
+MERGE_PATCH = "application/merge-patch+json"
 MAX_DEPTH = 32
 MAX_FAULTS = 20
 LARGEST = 2**53 - 1
@@ -33,6 +34,14 @@ class UnsupportedMediaType(HubelError):
 def read(model: type[Model], content_type: str, raw: bytes) -> Model:
     """What a body asks for, with exactly the fields that were given set."""
     return _validated(model, read_json(content_type, raw), raw)
+
+
+def read_patch(model: type[Model], content_type: str, raw: bytes) -> Model:
+    """The same; a merge patch may say that it is one."""
+    name, semicolon, more = content_type.partition(";")
+    if name.strip().lower() == MERGE_PATCH:
+        content_type = f"application/json{semicolon}{more}"
+    return read(model, content_type, raw)
 
 
 def _validated(model: type[Model], value: Any, raw: bytes) -> Model:

@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from api import cli_tokens, connection, follow, overrides, words
+from api import cli_manage, cli_tokens, cli_webhooks, connection, follow, overrides, words
 from api.cli_fsck import fsck
 from api.cli_group import Commands
 from api.client import REFUSED, STATUS, Json, Service, fail, word
@@ -210,6 +210,20 @@ def figure(service: Service, id: str, name: str, output: Path, overlay: tuple[st
 
 @main.command()
 @experiment_id
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
+              help="FILE.zip; ID.zip without it.")  # fmt: skip
+@click.option("--checkpoints", type=click.Choice(["none", "final", "all"]), default="none",
+              show_default=True, help="final: the last of each run that has ended.")  # fmt: skip
+@pass_service
+def export(service: Service, id: str, output: Path | None, checkpoints: str) -> None:
+    """Save all of an experiment: numbers, figures, event files, a script that draws them again."""
+    path, file = f"/v1/experiments/{word(id)}/export.zip", output or Path(f"{id}.zip")
+    size = service.save(path, file, checkpoints=checkpoints)
+    click.echo(f"{file}  {size / 1e6:.1f} MB")
+
+
+@main.command()
+@experiment_id
 @pass_service
 def cancel(service: Service, id: str) -> None:
     """End an experiment now. What is stored stays."""
@@ -228,6 +242,28 @@ def retry(service: Service, id: str, key: str | None, watching: bool) -> None:
     What comes is a new experiment of the same spec; its id is printed.
     """
     _post(service, f"/v1/experiments/{word(id)}/retry", b"", watching, False, key)
+
+
+@main.command()
+@experiment_id
+@click.option("--run", type=click.IntRange(0), required=True, help="Its index in the experiment.")
+@click.option("--epoch", type=click.IntRange(0), required=True, help="What comes after is other.")
+@click.option("--set", "settings", multiple=True, metavar="PATH=VALUE",
+              help="In the run's spec, say training.batch_size=32. Repeat it.")  # fmt: skip
+@click.option("--name", help="Of the new experiment.")
+@_request
+@pass_service
+def fork(
+    service: Service, id: str, run: int, epoch: int, settings: tuple[str, ...], name: str | None,
+    watching: bool, dry_run: bool, key: str | None,
+) -> None:  # fmt: skip
+    """Go on otherwise from an epoch of a run: only what is new is trained.
+
+    What comes is a new experiment; its id is printed.
+    """
+    asked = {"run": run, "epoch": epoch, "set": overrides.flat(settings)}
+    content = json.dumps(asked if name is None else asked | {"name": name}).encode()
+    _post(service, f"/v1/experiments/{word(id)}/fork", content, watching, dry_run, key)
 
 
 @main.command("list")
@@ -261,7 +297,9 @@ def _listed(service: Service, count: int, filters: Json) -> Iterator[Json]:
             return
 
 
+main.add_command(cli_manage.tag)
 main.add_command(cli_tokens.token)
+main.add_command(cli_webhooks.webhook)
 main.add_command(fsck)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -34,6 +35,9 @@ class Service:
     def post(self, path: str, **parts: Any) -> httpx.Response:
         return self._call("POST", path, **parts)
 
+    def patch(self, path: str, **parts: Any) -> httpx.Response:
+        return self._call("PATCH", path, **parts)
+
     def delete(self, path: str) -> httpx.Response:
         return self._call("DELETE", path)
 
@@ -51,6 +55,25 @@ class Service:
                     yield found
         except httpx.RequestError as error:
             fail(f"{self.url} broke off: {error or type(error).__name__}", NO_ANSWER)
+
+    def save(self, path: str, file: Path, **parameters: Any) -> int:
+        """The bytes of an answer, which are in the file only once all of them are."""
+        part = file.with_name(f"{file.name}.part")
+        try:
+            with self._client.stream("GET", path, params=_given(parameters)) as response:
+                if response.status_code >= 400:
+                    response.read()
+                    _checked(response)
+                with part.open("wb") as opened:
+                    for piece in response.iter_bytes():
+                        opened.write(piece)
+            return part.replace(file).stat().st_size
+        except httpx.RequestError as error:
+            fail(f"{self.url} broke off: {error or type(error).__name__}", NO_ANSWER)
+        except OSError as error:
+            fail(f"{file} cannot be written: {error.strerror}", REFUSED)
+        finally:
+            part.unlink(missing_ok=True)
 
     def read(self, response: httpx.Response, *fields: str) -> Json:
         """The JSON of an answer, which has these fields."""

@@ -21,6 +21,10 @@ class Accepted:
     """Id and name of who did; None: before that was noted."""
     retries: str | None = None
     """The experiment that this one tries again."""
+    forks: str | None = None
+    """The experiment from a run of which this one goes on."""
+    forked_at: dict[str, int] | None = None
+    """The run and the epoch of it."""
     request: str | None = None
     """The X-Request-ID under which it was accepted; None: before that was noted."""
 

@@ -66,10 +66,13 @@ def _found(service: "Service", ids: list[str], wanted: Filter) -> dict[str, Stat
     matching = []
     for id in ids:
         try:
-            if _matches(service.accepted(id).spec, wanted):
+            if _is_named(service.accepted(id).spec, wanted):
                 matching.append(id)
         except UNREADABLE as error:
             found[id] = error
+    if wanted.tags:
+        said = zip(matching, service.remarks.many(matching), strict=True)
+        matching = [id for id, one in said if wanted.tags.items() <= one["tags"].items()]
     found |= zip(matching, service.statuses.many(matching, UNREADABLE), strict=True)
     for id, one in found.items():
         if isinstance(one, Corrupt):
@@ -77,6 +80,5 @@ def _found(service: "Service", ids: list[str], wanted: Filter) -> dict[str, Stat
     return found
 
 
-def _matches(spec: ExperimentSpec, wanted: Filter) -> bool:
-    has_tags = wanted.tags.items() <= spec.tags.items()
-    return has_tags and (wanted.name is None or wanted.name.lower() in spec.name.lower())
+def _is_named(spec: ExperimentSpec, wanted: Filter) -> bool:
+    return wanted.name is None or wanted.name.lower() in spec.name.lower()

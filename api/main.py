@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from api import errors, openapi
 from api.auth import Gate
 from api.dependencies import READ, known_parameters
+from api.dispatch import Dispatcher
 from api.heads import Heads
 from api.limits import BodyLimit
 from api.readiness import Readiness
@@ -27,8 +28,10 @@ from api.routers import (
     documents,
     events,
     experiments,
+    export,
     failures,
     fisher,
+    forks,
     health,
     measurements,
     page,
@@ -36,6 +39,7 @@ from api.routers import (
     results,
     tokens,
     upkeep,
+    webhooks,
     workers,
 )
 from api.server import Server, raise_file_limit
@@ -62,15 +66,18 @@ def create_app(settings: Settings) -> FastAPI:
     service = Service(Records(store), live, Sender(make_app(settings)), settings)
     renderer = Renderer()
     readiness, reconciler = Readiness(store, live), Reconciler(service)
+    dispatcher = Dispatcher(service)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         scratch.remove_abandoned(settings.scratch)
         readiness.start()
         reconciler.start()
+        dispatcher.start()
         yield
         readiness.stop()
         reconciler.stop()
+        dispatcher.stop()
         renderer.close()
 
     app = FastAPI(
@@ -89,8 +96,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.gate = Gate(settings, Tokens(store), live)
     known = Depends(known_parameters)
     parts = (
-        experiments, events, failures, measurements, results, fisher, analysis, checkpoints,
-        datasets, catalog, tokens, upkeep, plan, workers,
+        experiments, forks, events, failures, measurements, results, fisher, analysis, checkpoints,
+        export, datasets, catalog, tokens, upkeep, plan, workers, webhooks,
     )  # fmt: skip
     for module in parts:
         app.include_router(module.router, dependencies=[READ, known], responses=errors.refusals())

@@ -60,6 +60,8 @@ LAST_PASS = Gauge(
 )
 LEADER = Gauge("hubel_reconcile_leader", "1 where this process leads")
 
+WEBHOOK_TRIES = Counter("hubel_webhook_tries", "Messages sent to webhooks", ["result"])
+
 FATES = ("new", "sharing", "store")
 ACTION_NAMES = (
     "queued", "requeued", "prepared", "planned", "set_aside", "finished", "repaired",
@@ -69,6 +71,7 @@ for _labelled, _values in (
     (PLANNED_SECONDS, FATES),
     (ACTIONS, ACTION_NAMES),
     (ENDED, ("succeeded", "failed", "cancelled")),
+    (WEBHOOK_TRIES, ("delivered", "failed")),
 ):
     for _value in _values:
         _labelled.labels(_value)  # a rate needs the zero before the first one

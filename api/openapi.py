@@ -8,9 +8,13 @@ from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 
 from api import answers, parameters
+from api.bodies import MERGE_PATCH
 from api.errors import PROBLEM_SCHEMA
+from api.webhooks import NewWebhook
+from shared.fork import Fork
 from shared.measurements import LaterMeasurements
 from shared.presets import ABOUT, PRESETS, SCALES
+from shared.remarks import RemarksPatch
 from shared.spec import ExperimentSpec
 from shared.tokens import NewToken
 
@@ -88,6 +92,33 @@ LATER_EXAMPLES = {
     },
 }
 
+FORK_EXAMPLES = {
+    "rate": {
+        "summary": "The first run from epoch 2 on with a learning rate that starts again, lower",
+        "value": {
+            "run": 0,
+            "epoch": 2,
+            "set": {
+                "training.optimizer.learning_rate": 0.01,
+                "training.learning_rate_restart": True,
+            },
+        },
+    },
+    "second_deficit": {
+        "summary": "A second deficit, of several lengths, from epoch 2 on",
+        "value": {
+            "run": 0,
+            "epoch": 2,
+            "set": {"deficits": [{"name": "blur", "resolution": 4, "start": 2, "end": 3}]},
+            "sweep": {"training.epochs": [4, 6]},
+        },
+    },
+    "measured": {
+        "summary": "The same training, with other measurements",
+        "value": {"run": 1, "epoch": 0, "gradients": {"every": 1}},
+    },
+}
+
 TOKEN_EXAMPLES = {
     "student": {
         "summary": "May submit, for ten device hours in all and until the end of 2030",
@@ -103,6 +134,27 @@ TOKEN_EXAMPLES = {
 }
 
 
+PATCH_EXAMPLES = {
+    "tag": {
+        "summary": "Set one tag, remove another, say something",
+        "value": {"tags": {"lab": "vision", "draft": None}, "notes": "Seed 3 looks odd."},
+    }
+}
+
+
+WEBHOOK_EXAMPLES = {
+    "all": {"summary": "However it ends", "value": {"url": "https://hooks.example.org/hubel"}},
+    "failures": {
+        "summary": "Failures only",
+        "value": {
+            "url": "https://hooks.example.org/pager?team=vision",
+            "events": ["experiment.failed"],
+            "description": "whoever is on call",
+        },
+    },
+}
+
+
 def _body(examples: dict[str, Any], *models: str) -> dict[str, Any]:
     schemas = [{"$ref": REFERENCE.format(model=model)} for model in models]
     schema = schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
@@ -112,7 +164,13 @@ def _body(examples: dict[str, Any], *models: str) -> dict[str, Any]:
 
 SUBMIT_BODY = _body(EXAMPLES, "ExperimentSpec", "PresetExperiment")
 MEASURE_BODY = _body(LATER_EXAMPLES, "LaterMeasurements")
+PATCH_BODY = _body(PATCH_EXAMPLES, "RemarksPatch")
+PATCH_BODY["requestBody"]["content"][MERGE_PATCH] = PATCH_BODY["requestBody"]["content"][
+    "application/json"
+]
+FORK_BODY = _body(FORK_EXAMPLES, "Fork")
 TOKEN_BODY = _body(TOKEN_EXAMPLES, "NewToken")
+WEBHOOK_BODY = _body(WEBHOOK_EXAMPLES, "NewWebhook")
 
 _FOLLOW = {
     operation: {"operationId": operation, "parameters": {"id": "$response.body#/id"}}
@@ -130,10 +188,13 @@ _FOLLOW = {
         "list_measurements",
         "cancel_experiment",
         "retry_experiment",
+        "fork_experiment",
         "experiment_analysis",
+        "export_experiment",
         "experiment_events",
         "experiment_failures",
         "experiment_plan",
+        "update_experiment",
     )
 } | {
     "experiment_figure": {
@@ -152,16 +213,22 @@ SUBMITTED: dict[int | str, dict[str, Any]] = {
     },
 }
 
-TOKEN_MADE: dict[int | str, dict[str, Any]] = {
-    201: {
-        "description": "Made. `token` is shown this once.",
-        "headers": {"Location": _TEXT_HEADER},
-        "links": {
-            operation: {"operationId": operation, "parameters": {"id": "$response.body#/id"}}
-            for operation in ("show_token", "revoke_token")
-        },
+
+def _made(secret: str, *operations: str) -> dict[int | str, dict[str, Any]]:
+    """What follows is told by the id."""
+    links = {
+        operation: {"operationId": operation, "parameters": {"id": "$response.body#/id"}}
+        for operation in operations
     }
-}
+    description = f"Made. `{secret}` is shown this once."
+    headers = {"Location": _TEXT_HEADER}
+    return {201: {"description": description, "headers": headers, "links": links}}
+
+
+TOKEN_MADE = _made("token", "show_token", "revoke_token")
+WEBHOOK_MADE = _made(
+    "secret", "show_webhook", "test_webhook", "webhook_deliveries", "delete_webhook"
+)
 
 
 def install(app: FastAPI, tokens_required: bool) -> None:
@@ -196,7 +263,9 @@ def _document(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
     )
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
-    for model in (ExperimentSpec, LaterMeasurements, NewToken):
+    for model in (
+        ExperimentSpec, Fork, LaterMeasurements, NewToken, NewWebhook, RemarksPatch,
+    ):  # fmt: skip
         schema = model.model_json_schema(ref_template=REFERENCE)
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema

@@ -27,6 +27,13 @@ def read(settings: Sequence[str]) -> Json:
     return out
 
 
+def flat(settings: Sequence[str]) -> Json:
+    """Of the same, the paths as they are."""
+    pairs = (setting.partition("=") for setting in settings)
+    read(settings)
+    return {path: _value(text) for path, _, text in pairs}
+
+
 def _parts(path: str) -> list[str]:
     return path.split(".", WHOLE.get(path.split(".")[0], -1))
 

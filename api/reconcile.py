@@ -117,6 +117,7 @@ class Reconciler:
             self.service.keep_twice(id)
             self.service.jobs.link(id)
             self.service.retries.link(id)
+            self.service.forks.link(id)
             self.service.index.mend(id)
             self._indexed.add(id)
         if experiment.plan is None:

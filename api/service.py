@@ -6,15 +6,20 @@ from typing import Any
 
 from api import listing, meters, outcome, status
 from api.acceptance import Acceptance
+from api.courier import Courier
 from api.damage import Damage
+from api.deliveries import Deliveries
 from api.experiment import Accepted, Experiment
+from api.forks import Forks
 from api.index import Index
 from api.measurements import Jobs
 from api.outcomes import Outcomes
 from api.quotas import Quotas
+from api.remarks import Remarks
 from api.retry import Retries
 from api.statuses import Statuses
 from api.tracker import Tracker
+from api.webhooks import Webhooks
 from shared import moments, names, planning, stored_spec
 from shared.cache import Cache
 from shared.errors import Conflict, Corrupt, NotFound
@@ -33,6 +38,8 @@ SENT_AT_ONCE = 64
 MOST_QUEUED = 1000
 """Messages in the queue at most: what waits beyond it costs Redis nothing, however much it is."""
 
+LINKS = ("measures", "submitted_by", "retries", "forks", "forked_at", "request")
+"""What is stored with a spec beside it."""
 ACCEPTED_SIZE = 9_500
 """Of one in memory, with few seeds."""
 ACCEPTED_BYTES, TRACKED_BYTES = 128 << 20, 256 << 20
@@ -47,9 +54,14 @@ class Service:
         self.live, self.sender, self.settings = live, sender, settings
         self.jobs, self.quotas = Jobs(self), Quotas(self)
         self.acceptance, self.retries = Acceptance(self), Retries(self)
+        self.forks = Forks(self)
         self.damage = Damage(self)
         self.index, self.outcomes = Index(self.store), Outcomes(self.store)
-        self.statuses = Statuses(self.status, self.outcomes)
+        self.remarks = Remarks(self)
+        courier = Courier(settings.webhook_private)
+        self.webhooks = Webhooks(self.store, courier)
+        self.deliveries = Deliveries(self.store, self.webhooks, courier)
+        self.statuses = Statuses(self.status, self.outcomes, self.remarks.changed_since)
         self._accepted: Cache[Accepted] = Cache(ACCEPTED_BYTES)
         self._trackers: Cache[Tracker] = Cache(TRACKED_BYTES)
 
@@ -164,8 +176,8 @@ class Service:
     def keep_accepted(self, id: str, stored: dict[str, Any]) -> Accepted:
         """In memory."""
         spec = stored_spec.read(id, stored)
-        links = (stored.get(name) for name in ("measures", "submitted_by", "retries", "request"))
-        found = Accepted(spec, stored["accepted"], *links)
+        links = {name: stored.get(name) for name in LINKS}
+        found = Accepted(spec, stored["accepted"], **links)
         return self._accepted.keep(id, found, ACCEPTED_SIZE + 100 * len(spec.seeds))
 
     # --- status ---
@@ -182,10 +194,12 @@ class Service:
             **status.NO_PROGRESS,
             "failures": ended.get("failures", []),
             "plan": None,
-            "tags": accepted.spec.tags,
+            **self.remarks.of(id),
             "measures": accepted.measures,
             "submitted_by": accepted.submitted_by,
             "retries": accepted.retries,
+            "forks": accepted.forks,
+            "forked_at": accepted.forked_at,
         }
         if plan is None:
             return about
@@ -217,9 +231,12 @@ class Service:
     # --- end, list ---
 
     def finish(self, id: str, outcome: dict[str, Any]) -> bool:
-        """Write the outcome, once. False where there is another."""
+        """Write the outcome, once. False where there is another. The marker goes last: until then
+        the reconcile loop does the rest, whoever dies on the way."""
         ours = self.outcomes.write(id, outcome)
-        self.store.remove(names.active_marker(id))
+        if (ended := outcome if ours else self.outcome(id)) is not None:
+            self.webhooks.tell(id, ended)
+            self.store.remove(names.active_marker(id))
         if ours:
             meters.ENDED.labels(outcome["state"]).inc()
         return ours

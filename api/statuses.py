@@ -37,8 +37,13 @@ class Statuses:
     """Made by threads of their own: a store that hangs holds up those who ask for a status, and not
     every other request. Thread-safe."""
 
-    def __init__(self, make: Callable[[str], Status], outcomes: Outcomes) -> None:
-        self._make, self._outcomes = make, outcomes
+    def __init__(
+        self,
+        make: Callable[[str], Status],
+        outcomes: Outcomes,
+        changed_since: Callable[[str, float], bool],
+    ) -> None:
+        self._make, self._outcomes, self._changed_since = make, outcomes, changed_since
         self._made: Cache[Made] = Cache(BYTES)
         self._making: dict[str, Future[Made]] = {}
         self._lock = Lock()
@@ -88,7 +93,10 @@ class Statuses:
         return made
 
     def _stands(self, id: str, made: Made) -> bool:
-        """Not where this process has seen an outcome since it was begun: once cancelled, always."""
+        """Not where this process has seen an outcome since it was begun: once cancelled, always.
+        Nor where it has changed tags or notes since."""
+        if self._changed_since(id, made.at):
+            return False
         return made.ended or self._outcomes.seen(id) is None
 
     def _ask(self, id: str, makers: ThreadPoolExecutor | None = None) -> "Future[Made]":
@@ -102,7 +110,8 @@ class Statuses:
         try:
             status = self._make(id)
             made = Made(status, status["state"] in ENDED, begun)
-            self._made.replace(id, made, STATUS_BYTES * (1 + len(status["failures"]) // 8))
+            size = STATUS_BYTES * (1 + len(status["failures"]) // 8) + len(status["notes"])
+            self._made.replace(id, made, size)
             return made
         finally:
             with self._lock:

@@ -28,10 +28,18 @@ def status(found: Json) -> str:
             lines[-1] = f"measurements: {count['done']} of {count['planned']}"
         failed = f", {runs['failed']} failed" if runs.get("failed") else ""
         lines.append(f"runs: {runs.get('succeeded', 0)} of {runs['total']} done{failed}")
+    lines += remarks(found)
     for failure in found.get("failures", [])[:10]:
         run = "" if failure.get("run") is None else f"run {failure['run']}: "
         lines.append(f"failed: {run}{plain(failure['reason'])}")
     return "\n".join(lines)
+
+
+def remarks(found: Json) -> list[str]:
+    """Tags and notes, where there are any."""
+    tags, notes = found.get("tags") or {}, found.get("notes") or ""
+    lines = ["tags: " + ", ".join(f"{plain(k)}={plain(v)}" for k, v in tags.items())]
+    return lines[: len(tags)] + [f"notes: {plain(line)}" for line in notes.splitlines()]
 
 
 def plan(found: Json, certain: bool) -> str:

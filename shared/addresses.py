@@ -1,4 +1,4 @@
-"""Where a request on a user's behalf may go: to public addresses only."""
+"""Where a request on a user's behalf may go: to public addresses, unless others are allowed."""
 
 import ipaddress
 import re
@@ -29,6 +29,17 @@ class Pinned:
 
 def public(url: str) -> Pinned:
     """Invalid for a URL that leads, by any of its host's addresses, to what is not public."""
+    found = resolved(url)
+    for address in found.addresses:
+        if not _is_public(ipaddress.ip_address(address)):
+            raise Invalid(
+                f"The host {found.host[:80]!r} is at {address}, which is not a public address"
+            )
+    return found
+
+
+def resolved(url: str) -> Pinned:
+    """Wherever it leads. Invalid for what is no URL to call."""
     if OUT_OF_PLACE.search(url):
         raise Invalid(f"{url[:80]!r} holds a space or a control character: leave it out")
     try:
@@ -44,11 +55,7 @@ def public(url: str) -> Pinned:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise Invalid(f"The host {host[:80]!r} is not known") from None
-    addresses = tuple(dict.fromkeys(str(place[0]) for *_, place in found))
-    for address in addresses:
-        if not _is_public(ipaddress.ip_address(address)):
-            raise Invalid(f"The host {host[:80]!r} is at {address}, which is not a public address")
-    return Pinned(host, port, addresses)
+    return Pinned(host, port, tuple(dict.fromkeys(str(place[0]) for *_, place in found)))
 
 
 def _is_public(address: Address) -> bool:

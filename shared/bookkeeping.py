@@ -30,7 +30,7 @@ select id, modified from experiment e where spec = 1 and outcome is null
 _NO_SPEC = """
 select id from experiment where spec = 0
 union select m.id from marked m left join experiment e on e.id = m.id
-    where e.id is null and m.kind in ('index', 'active', 'dataset use')
+    where e.id is null and m.kind in ('index', 'active', 'tagged', 'dataset use')
 """
 _STALE = """
 select e.id from experiment e join marked m on m.kind = 'active' and m.id = e.id
@@ -49,6 +49,14 @@ select m.id, m.other from marked m where m.kind = 'claim' and not exists(
     select 1 from marked i where i.kind = 'index' and i.id = m.id)
 """
 
+_UNMARKED = """
+select t.id from marked t where t.kind = 'tags' and not exists(
+    select 1 from marked m where m.kind = 'tagged' and m.id = t.id)
+"""
+_TOLD = """
+select m.id, m.other from marked m where m.kind = 'told' and not exists(
+    select 1 from marked w where w.kind = 'webhook' and w.id = substr(m.other, 1, 20))
+"""
 _KEPT_ONCE = """
 select m.id, m.other from marked m where m.kind = 'kept twice' and not exists(
     select 1 from marked c where c.kind = 'copy' and c.id = m.id)
@@ -67,11 +75,13 @@ class Bookkeeping:
         yield from self._missing("active", _INDEXED, "it has neither ended nor a marker")
         yield from self._missing("index", _ACCEPTED, "it is not in the list of experiments")
         yield from self._unfinished()
+        yield from self._unmarked()
         yield from self._unlinked()
         yield from self._linked_to_none()
         yield from self._claims()
         yield from self._kept_once()
         yield from self._repairs()
+        yield from self._told_nobody()
 
     def _without_spec(self) -> Iterator[Finding]:
         for (id,) in self.ledger.rows(_NO_SPEC):
@@ -88,7 +98,11 @@ class Bookkeeping:
                 yield from self._left_behind(id)
 
     def _left_behind(self, id: str) -> Iterator[Finding]:
-        marks = {"index": names.index_entry(id), "active": names.active_marker(id)}
+        marks = {
+            "index": names.index_entry(id),
+            "active": names.active_marker(id),
+            "tagged": names.tagged(id),
+        }
         for kind, key in list(
             self.ledger.rows("select kind, other from marked where id = ? order by kind", id)
         ):
@@ -133,6 +147,14 @@ class Bookkeeping:
                     UNFINISHED, names.experiment_object(id, "spec.json"),
                     "a spec with neither marker, nor index entry, nor outcome",
                     "an accepted experiment: submitting broke off, and has to be done again",
+                )  # fmt: skip
+
+    def _unmarked(self) -> Iterator[Finding]:
+        for (id,) in self.ledger.rows(_UNMARKED):
+            if self.inspection.is_gone(name := names.tagged(id)):
+                yield self._finding(
+                    MISSING, name, "nothing, and so its tags and notes are not shown", "a marker",
+                    self._marker(name),
                 )  # fmt: skip
 
     def _unlinked(self) -> Iterator[Finding]:
@@ -192,6 +214,20 @@ class Bookkeeping:
             if said is not None and not self.inspection.is_gone(name):
                 yield self._finding(
                     ORPHAN, name, said, "a segment to be computed again",
+                    self.inspection.removal(name),
+                )  # fmt: skip
+
+    def _told_nobody(self) -> Iterator[Finding]:
+        """What comes of a webhook that is being deleted is removed by the service."""
+        for name, other in self.ledger.rows(_TOLD):
+            webhook, modified = other.split(" ")
+            if (
+                self.inspection.settled(float(modified))
+                and self.inspection.is_gone(names.webhook(webhook))
+                and self.inspection.is_gone(names.webhook_deleted(webhook))
+            ):
+                yield self._finding(
+                    ORPHAN, name, f"there is no webhook {webhook}", "a webhook to be told",
                     self.inspection.removal(name),
                 )  # fmt: skip
 

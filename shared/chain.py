@@ -79,6 +79,7 @@ class Path(BaseModel):
     config: Config
     stretches: list[Stretch]
     windows: list[dict[str, Any]]
+    changes: list[dict[str, Any]] = []
     keys: list[str]
     probes: list[tuple[int, Probe, str]] = []
     """(epoch, probe, digest)"""

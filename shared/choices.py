@@ -50,9 +50,14 @@ def _distinct(values: Iterator[Any]) -> list[Any]:
 
 def _config(part: str, name: str, field: str, default: Any = None) -> Callable[[Plan], Any]:
     """Of one kind of model or optimiser; `default` where keys leave the field out."""
-    return lambda plan: (
-        config[part].get(field, default) for config in plan.configs if config[part]["name"] == name
-    )
+
+    def chosen(plan: Plan) -> Iterator[Any]:
+        changed = (c.get("settings", {}) for run in plan.runs for c in run.changes)
+        for config in (*plan.configs, *changed):
+            if part in config and config[part]["name"] == name:
+                yield config[part].get(field, default)
+
+    return chosen
 
 
 def _window(name: str, field: str, default: Any = None) -> Callable[[Plan], Any]:
@@ -69,9 +74,11 @@ def _restarts(field: str) -> Callable[[Plan], Any]:
 
     def chosen(plan: Plan) -> Iterator[str]:
         for run in plan.runs:
-            if any(window["end"] < run.epochs for window in acting(run)):
+            ends = {window["end"] for window in acting(run)}
+            if min(ends, default=run.epochs) < run.epochs:
                 parts = (plan.segments[index].stretches for index in run.segments)
-                restarted = any(getattr(one, field) for part in parts for one in part)
+                # Those that `training.changes` asks for are of no removal.
+                restarted = any(getattr(one, field) in ends for part in parts for one in part)
                 yield "at_removal" if restarted else "never"
 
     return chosen

@@ -31,7 +31,7 @@ from shared.survey import Survey
 AT_ONCE = 256
 """Removals after one look at what has come meanwhile."""
 
-UNREAD = frozenset({"link", "within", "attempt", "collected", "measurement"})
+UNREAD = frozenset({"link", "within", "attempt", "collected", "measurement", "tags"})
 """What cannot need a blob."""
 
 _UNNEEDED = """

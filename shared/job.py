@@ -76,6 +76,7 @@ def _path(run: RunPlan, plan: Plan) -> Path:
         config=plan.configs[run.config],
         stretches=[stretch for segment in segments for stretch in segment.stretches],
         windows=run.windows,
+        changes=run.changes,
         keys=[segments[0].parent, *(key for segment in segments for key in segment.keys)],
     )
 

@@ -270,7 +270,7 @@ class Live:
             self._try(lambda: self._redis.expire(key, 120), False)
         return made
 
-    # --- cancelling, and one reconcile loop at a time ---
+    # --- cancelling, and one leader at a time ---
 
     def cancel(self, experiment: str) -> None:
         self._try(lambda: self._redis.set(f"hubel:cancel:{experiment}", "1", ex=86_400), None)
@@ -278,11 +278,12 @@ class Live:
     def cancelled(self, experiment: str) -> bool:
         return bool(self._try(lambda: self._redis.exists(f"hubel:cancel:{experiment}"), 0))
 
-    def lead(self, owner: str, seconds: float) -> bool:
-        """True for the one API process that reconciles (for every one while Redis is away)."""
+    def lead(self, owner: str, seconds: float, what: str = "leader") -> bool:
+        """True for the one API process that reconciles, or does something else (for every one
+        while Redis is away)."""
         return bool(
             self._try(
-                lambda: self._redis.eval(_RENEW, 1, "hubel:leader", owner, int(seconds * 1000)), 1
+                lambda: self._redis.eval(_RENEW, 1, f"hubel:{what}", owner, int(seconds * 1000)), 1
             )
         )
 

@@ -19,11 +19,14 @@ DATASETS = "datasets/"
 BY_DIGEST = "datasets/by-digest/"
 REPAIRS = "repairs/"
 TOKENS = "tokens/by-id/"
+WEBHOOKS = "webhooks/by-id/"
+DELETED_WEBHOOKS = "webhooks/deleted/"
 COPIES = "copies/"
 SEGMENTS = "segments/"
 MEASUREMENTS = "measurements/"
 BLOBS = "blobs/"
 CLAIMS = "idempotency/"
+TAGGED = "tagged/"
 TIME_BITS = 48
 
 # `fullmatch`: `$` would let a trailing newline pass.
@@ -32,9 +35,11 @@ _PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _EXPERIMENT = re.compile(r"[0-9a-f]{24}")
 _TOKEN = re.compile(r"[0-9a-f]{20}")
+_MESSAGE = re.compile(r"[0-9a-f]{36}")
 
 _SCOPE = r"(?P<scope>(?:experiments/[0-9a-f]{24}/alone/[^/]+/)?)"
 _ID, _KEY, _NAME = r"(?P<id>[0-9a-f]{24})", r"(?P<key>[0-9a-f]{64})", r"(?P<word>[^/]+)"
+_HOOK = r"(?P<word>[0-9a-f]{20})"
 _KINDS = {
     kind: re.compile(pattern)
     for kind, pattern in {
@@ -47,12 +52,18 @@ _KINDS = {
         "spec": rf"experiments/{_ID}/spec\.json",
         "plan": rf"experiments/{_ID}/plan\.json",
         "outcome": rf"experiments/{_ID}/outcome\.json",
+        "tags": rf"experiments/{_ID}/tags\.json",
         "link": rf"experiments/{_ID}/measurements/(?P<word>[0-9a-f]{{24}})\.json",
         "copy": r"copies/(?P<word>.+\.json)",
         "token": r"tokens/.+\.json",
+        "webhook": rf"webhooks/by-id/{_HOOK}\.json",
+        "webhook end": rf"webhooks/(disabled|deleted)/{_HOOK}\.json",
+        "due": rf"webhooks/due/{_HOOK}/[0-9a-f]{{12}}-[0-9a-f]{{12}}{_ID}",
+        "delivery": rf"webhooks/deliveries/{_HOOK}/[0-9a-f]{{12}}-{_ID}\.json",
         "repair": rf"repairs/{_ID}-(?P<word>0|[1-9][0-9]{{0,8}})",
         "index": rf"index/[0-9a-f]{{12}}-{_ID}",
         "active": rf"active/{_ID}",
+        "tagged": rf"tagged/{_ID}",
         "claim": r"idempotency/(?P<word>[^/]+/[0-9a-f]{64})\.json",
         "dataset use": rf"datasets/by-digest/{_KEY}/used-by/{_ID}",
         "dataset manifest": rf"datasets/by-digest/{_KEY}/manifest\.json",
@@ -110,6 +121,16 @@ def job_of(name: str) -> str:
     return _experiment(name.rsplit("/", 1)[-1].removesuffix(".json"))
 
 
+def tags(id: str) -> str:
+    """What may still be changed about an experiment."""
+    return experiment_object(id, "tags.json")
+
+
+def tagged(id: str) -> str:
+    """Marks that there is such an object: most experiments have none, and are not asked."""
+    return f"{TAGGED}{_experiment(id)}"
+
+
 def retries(id: str) -> str:
     """Prefix of what links an experiment to those that try it again."""
     return experiment_object(id, "retries") + "/"
@@ -117,6 +138,15 @@ def retries(id: str) -> str:
 
 def retry(id: str, again: str) -> str:
     return f"{retries(id)}{_experiment(again)}"
+
+
+def forks(id: str) -> str:
+    """Prefix of what links an experiment to those that go on from a run of it."""
+    return experiment_object(id, "forks") + "/"
+
+
+def fork(id: str, made: str) -> str:
+    return f"{forks(id)}{_experiment(made)}"
 
 
 def active_marker(id: str) -> str:
@@ -139,7 +169,7 @@ def idempotency(principal: str, key: str) -> str:
 
 
 def new_token_id() -> str:
-    """As an experiment's, with eight digits of chance: it is no secret."""
+    """As an experiment's, with eight digits of chance: it is no secret. Of webhooks too."""
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(4)}"
 
 
@@ -163,6 +193,66 @@ def ledger(token: str) -> str:
 def ledger_entry(token: str, number: int) -> str:
     """Listed in the order of their numbers."""
     return f"{ledger(token)}{number:012d}.json"
+
+
+def webhook(id: str) -> str:
+    return f"{WEBHOOKS}{_webhook(id)}.json"
+
+
+def webhook_of(name: str) -> str:
+    """That such a name, or one of those below, speaks of."""
+    return _webhook(name.rsplit("/", 1)[-1].removesuffix(".json"))
+
+
+def webhook_disabled(id: str) -> str:
+    return f"webhooks/disabled/{_webhook(id)}.json"
+
+
+def webhook_deleted(id: str) -> str:
+    """Says that what is left of a webhook can go."""
+    return f"{DELETED_WEBHOOKS}{_webhook(id)}.json"
+
+
+def message(at: int, id: str) -> str:
+    """Twelve hex digits of milliseconds and an experiment's id, or what looks like one: what there
+    is to be told of it at that moment."""
+    return _message(f"{at:012x}{id}")
+
+
+def message_time(message: str) -> int:
+    """In milliseconds since 1970."""
+    return int(_message(message)[:12], 16)
+
+
+def told_of(message: str) -> str:
+    """The experiment that a message speaks of."""
+    return _message(message)[12:]
+
+
+def all_due(webhook: str) -> str:
+    """Prefix of what is to be told at a webhook, in the order of when."""
+    return f"webhooks/due/{_webhook(webhook)}/"
+
+
+def due(webhook: str, at: int, message: str) -> str:
+    """Marks that a message is to be sent, not before `at`, in milliseconds since 1970."""
+    return f"{all_due(webhook)}{at:012x}-{_message(message)}"
+
+
+def due_of(name: str) -> tuple[int, str]:
+    """When, and which message."""
+    at, message = name.rsplit("/", 1)[-1].split("-")
+    return int(at, 16), _message(message)
+
+
+def deliveries(webhook: str) -> str:
+    """Prefix of what was told at a webhook, newest first."""
+    return f"webhooks/deliveries/{_webhook(webhook)}/"
+
+
+def delivery(webhook: str, message: str) -> str:
+    backwards = (1 << TIME_BITS) - 1 - message_time(message)
+    return f"{deliveries(webhook)}{backwards:012x}-{told_of(message)}.json"
 
 
 def manifest(scope: str, key: str) -> str:
@@ -281,6 +371,16 @@ def _token(id: str) -> str:
     if not _TOKEN.fullmatch(id):
         raise NotFound(f"There is no token {id[:80]!r}: an id is 20 hexadecimal digits")
     return id
+
+
+def _webhook(id: str) -> str:
+    if not _TOKEN.fullmatch(id):
+        raise NotFound(f"There is no webhook {id[:80]!r}: an id is 20 hexadecimal digits")
+    return id
+
+
+def _message(text: str) -> str:
+    return _matched(_MESSAGE, text, "36 hexadecimal digits")
 
 
 def _digest(text: str) -> str:

@@ -49,7 +49,8 @@ def span(run: RunPlan) -> tuple[int, int] | None:
 
 def without_deficit(results: Results, run: RunPlan) -> RunPlan | None:
     """The run that differs from this one in having no deficit: same config, seed included, the
-    same place on every axis of the sweep that is not the deficit's, and trained as long.
+    same changes to it at the same epochs, the same place on every axis of the sweep that is not the
+    deficit's, and trained as long.
 
     As long is: as many epochs in all, or as many after the last window (an empty one counts where
     it stands), which is what `epochs_after_deficit` keeps equal. A run without such a partner has
@@ -104,7 +105,7 @@ def recovery(run: RunPlan) -> int:
 def _place(run: RunPlan) -> str:
     own = deficits(run)
     setting = [w for w in run.windows if w not in own and w["end"] > w["start"]]
-    return json.dumps([run.config, elsewhere(run), setting], sort_keys=True)
+    return json.dumps([run.config, run.changes, elsewhere(run), setting], sort_keys=True)
 
 
 def elsewhere(run: RunPlan) -> dict[str, Any]:

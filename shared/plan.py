@@ -1,9 +1,10 @@
 """The plan of an experiment, as it is stored: its runs, their segments, what waits for what."""
 
+import operator
 from collections.abc import Iterator
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from shared.probe import Probe
 from shared.schedule import Config, Stretch
@@ -48,6 +49,8 @@ class RunPlan(BaseModel):
     epochs: int
     config: int
     windows: list[dict[str, Any]]
+    changes: list[dict[str, Any]] = Field([], exclude_if=operator.not_)
+    """What of how it is trained is other from an epoch on: `schedule.changes`."""
     segments: list[int]
     probes: list[tuple[int, str, str]]
     """(epoch, state key, probe digest)"""

@@ -8,7 +8,7 @@ from shared.errors import Fault, Invalid
 from shared.facts import lookup, provisional
 from shared.plan import Plan
 from shared.records import Records
-from shared.schedule import Facts, check_against, config, keys, timeline
+from shared.schedule import Facts, changes, check_against, config, keys, timeline
 from shared.settings import Settings
 from shared.spec import ExperimentSpec, RunSpec
 from shared.storage import Storage
@@ -28,18 +28,18 @@ def plan_for(
     there is to do, and `is_certain` is False. `experiment` names the runs of a spec without reuse;
     `again`: another experiment has trained under that name before.
     """
-    _check_run_count(spec, settings)
+    check_run_count(spec, settings)
     points = sweep.points(spec)
     _check_epoch_count(spec, points, settings)
-    facts = _facts(points, records.store)
+    known = _facts(points, records.store)
     for point in points:
-        check_against(point.run, facts[point.run.dataset.name])
-        _check_memory(point.run, facts[point.run.dataset.name], settings)
+        check_against(point.run, known[point.run.dataset.name])
+        _check_memory(point.run, known[point.run.dataset.name], settings)
     paths = [
-        _path(spec, index, point, facts[point.run.dataset.name], seed, experiment)
+        _path(spec, index, point, known[point.run.dataset.name], seed, experiment)
         for index, (point, seed) in enumerate((p, s) for p in points for s in spec.seeds)
     ]
-    looks = (spec.reuse or again) and all(f.digest for f in facts.values())
+    looks = (spec.reuse or again) and all(f.digest for f in known.values())
     made = tree.make(paths, records if looks else _Nothing())
     check_cost(made, settings)
     return made
@@ -73,7 +73,11 @@ class _Nothing:
 
 def _facts(points: list[Point], store: Storage) -> dict[str, Facts]:
     wanted = {point.run.dataset.name for point in points}
-    return {name: lookup(name, store) or provisional(name) for name in wanted}
+    return {name: facts(name, store) for name in wanted}
+
+
+def facts(name: str, store: Storage) -> Facts:
+    return lookup(name, store) or provisional(name)
 
 
 def _path(
@@ -94,13 +98,14 @@ def _path(
         config=settings,
         stretches=stretches,
         windows=[w.model_dump() | {"end": w.epochs.stop} for w in run.windows],
+        changes=changes(run),
         keys=keys(settings, stretches),
         probes=probe.probes(spec, run, stretches, facts),
         checkpoints=probe.asked_epochs(kept.every, kept.epochs, run.total_epochs) if kept else [],
     )
 
 
-def _check_run_count(spec: ExperimentSpec, settings: Settings) -> None:
+def check_run_count(spec: ExperimentSpec, settings: Settings) -> None:
     count = sweep.run_count(spec)
     if count > settings.max_runs:
         axes = {path: len(values) for path, values in spec.sweep.items()}
@@ -124,7 +129,8 @@ def _check_epoch_count(spec: ExperimentSpec, points: list[Point], settings: Sett
 
 def _check_memory(run: RunSpec, facts: Facts, settings: Settings) -> None:
     samples = run.dataset.train_samples or facts.train
-    batch = min(run.training.batch_size, samples)
+    asked = [change.set.batch_size or 0 for change in run.training.changes]
+    batch = min(max(run.training.batch_size, *asked, 0), samples)
     optimizer = run.training.optimizer.name
     needed = cost.memory(run.model.keyed(), facts.shape, facts.classes, optimizer, batch)
     total, allowed = sum(needed), settings.max_model_bytes

@@ -5,7 +5,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from shared import names
+from shared import names, sealed
 from shared.errors import Corrupt, NotFound
 from shared.storage import Storage
 
@@ -23,6 +23,18 @@ class Precious:
             self.store.write_json(names.copy(name), value)
         else:
             self.copy(name)
+        return made
+
+    def swap(self, name: str, value: dict[str, Any], version: str | None) -> bool:
+        """For what may change: False where it is of another version by now (None: it is new). Its
+        copy may say for a moment, or after a crash, what it said before."""
+        data = sealed.dump(value)
+        if version is None:
+            made = self.store.create(name, data, "application/json")
+        else:
+            made = self.store.swap(name, data, version, "application/json")
+        if made:
+            self.store.write_json(names.copy(name), value)
         return made
 
     def read(self, name: str) -> dict[str, Any]:

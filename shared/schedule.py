@@ -2,12 +2,14 @@
 of the state it is then in. This file is where a key is computed."""
 
 import hashlib
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import rfc8785
+from pydantic import Field
 
 from shared.errors import Fault, Invalid, OtherVersion
 from shared.part import Part
@@ -22,6 +24,7 @@ from shared.spec import (
     PartialData,
     RunSpec,
 )
+from shared.training import Changed, Training
 
 TRAINING_VERSION = 1
 """Raised when the same config would train to other weights. Every old key then stays as it is."""
@@ -54,19 +57,26 @@ class Stretch(Part):
     """Epoch at which the learning-rate schedule last started again."""
     optimizer_restart: int = 0
     """Epoch at which the optimiser last forgot its momentum."""
+    # Left out where nothing changes: plans are as they were, for earlier programs too.
+    settings: Config = Field({}, exclude_if=operator.not_)
+    """Parts of the config that are others here."""
+    changed: int = Field(0, exclude_if=operator.not_)
+    """Epoch since which they are."""
 
 
 def timeline(run: RunSpec) -> list[Stretch]:
     """The run's epochs as stretches, in order and without gaps."""
     total = run.total_epochs
     windows = [w for w in run.windows if w.epochs]
-    steady = run.training.schedule.name == "constant"  # where nothing can start again
-    rates = set() if steady else _restarts(run, run.training.learning_rate_restart)
+    rates = _rate_restarts(run)
     optimizers = _restarts(run, run.training.optimizer_restart)
+    optimizers |= {c.at for c in run.training.changes if c.set.optimizer_restart}
+    settings = changed_settings(run.training)
     edges = (
         {0, total}
         | rates
         | optimizers
+        | settings.keys()
         | {e for w in windows for e in (w.epochs.start, w.epochs.stop)}
     )
     cuts = sorted(e for e in edges if e <= total)
@@ -77,15 +87,86 @@ def timeline(run: RunSpec) -> list[Stretch]:
             stimulus=[w.stimulus() for w in windows if start in w.epochs],
             restart=max((r for r in rates if r <= start), default=0),
             optimizer_restart=max((r for r in optimizers if r <= start), default=0),
+            settings=settings[changed] if changed else {},
+            changed=changed,
         )
         for start, end in pairwise(cuts)
+        for changed in (max((e for e in settings if e <= start), default=0),)
     ]
+
+
+def changed_settings(training: Training) -> dict[int, Config]:
+    """Epoch -> the parts of the config that are others from there on. Only epochs that change
+    something: what is set to what it was is no change."""
+    first = now = whole_settings(training)
+    found: dict[int, Config] = {}
+    before: Config = {}
+    for change in training.changes:
+        now = now | _changed(change.set, now)
+        settings = {part: value for part, value in now.items() if value != first[part]}
+        if settings != before:
+            found[change.at] = before = settings
+    return found
+
+
+def _changed(to: Changed, now: Config) -> Config:
+    numbers = to.optimizer.model_dump(exclude_none=True)
+    found: Config = {"optimizer": now["optimizer"] | numbers}
+    if to.batch_size is not None:
+        found["batch_size"] = to.batch_size
+    for part in ("schedule", "augmentation"):
+        if (value := getattr(to, part)) is not None:
+            found[part] = value.keyed()
+    return found
+
+
+def whole_settings(training: Training) -> Config:
+    """The parts of a config that may be others from an epoch on."""
+    return {
+        "optimizer": training.optimizer.keyed(),
+        "schedule": training.schedule.keyed(),
+        "batch_size": training.batch_size,
+        "augmentation": training.augmentation.keyed(),
+    }
+
+
+def _rate_restarts(run: RunSpec) -> set[int]:
+    training = run.training
+    schedules = [training.schedule, *(c.set.schedule for c in training.changes if c.set.schedule)]
+    if all(schedule.name == "constant" for schedule in schedules):  # nothing can start again
+        return set()
+    asked = {change.at for change in training.changes if change.set.learning_rate_restart}
+    return asked | _restarts(run, training.learning_rate_restart)
 
 
 def _restarts(run: RunSpec, when: str) -> set[int]:
     if when == "never":
         return set()
     return {e for e in run.removals if 0 < e < run.total_epochs}
+
+
+def changes(run: RunSpec) -> list[dict[str, Any]]:
+    """What of `training.changes` does something, as it is compared and shown: `settings` are all
+    that differ from the config from epoch `at` on, as whole parts of it."""
+    settings, rates = changed_settings(run.training), _rate_restarts(run)
+    return [
+        {"at": change.at}
+        | ({"settings": settings[change.at]} if change.at in settings else {})
+        | {name: True for name, acts in restarts.items() if acts}
+        for change in run.training.changes
+        for restarts in (
+            {
+                "learning_rate_restart": change.set.learning_rate_restart and change.at in rates,
+                "optimizer_restart": change.set.optimizer_restart,
+            },
+        )
+        if change.at in settings or any(restarts.values())
+    ]
+
+
+def under(config: Config, stretch: Stretch) -> Config:
+    """The config with what is other in a stretch."""
+    return config | stretch.settings
 
 
 def learning_rate(config: Config, epochs_since_restart: int) -> float:
@@ -113,10 +194,7 @@ def config(run: RunSpec, facts: Facts, seed: int) -> Config:
             "std": list(facts.std),
         },
         "model": run.model.keyed(),
-        "optimizer": training.optimizer.keyed(),
-        "schedule": training.schedule.keyed(),
-        "batch_size": training.batch_size,
-        "augmentation": training.augmentation.keyed(),
+        **whole_settings(training),
         "precision": training.precision,
         "seed": seed,
     }
@@ -156,13 +234,14 @@ def _steps(stretches: list[Stretch]) -> Iterator[bytes]:
             yield rfc8785.dumps({"stimulus": stretch.stimulus, **restarts}) if restarts else shown
 
 
-def _interventions(stretch: Stretch, epoch: int) -> dict[str, bool]:
+def _interventions(stretch: Stretch, epoch: int) -> dict[str, Any]:
     """What happens at the start of an epoch, beside what it shows."""
+    change = {"change": stretch.settings} if 0 < epoch == stretch.changed else {}
     at = {
         "learning_rate_restart": stretch.restart,
         "optimizer_restart": stretch.optimizer_restart,
     }
-    return {name: True for name, when in at.items() if 0 < epoch == when}
+    return change | {name: True for name, when in at.items() if 0 < epoch == when}
 
 
 def images_of_share(fraction: float, count: int) -> int:
@@ -175,6 +254,10 @@ def check_against(run: RunSpec, facts: Facts) -> None:
     deficit of colours or of labels where there is but one."""
     shift = run.training.augmentation.shift
     faults = [*_sample_faults(run, facts), *_shift_faults("/training/augmentation", shift, facts)]
+    for i, change in enumerate(run.training.changes):
+        if change.set.augmentation is not None:
+            place = f"/training/changes/{i}/set/augmentation"
+            faults += _shift_faults(place, change.set.augmentation.shift, facts)
     for i, window in enumerate(run.windows):
         place = "/deficit" if run.deficit is not None else f"/deficits/{i}"
         faults += _window_faults(window, place, run, facts)

@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     check_share: float = Field(
         0.5, gt=0, le=1, description="part of its time for which a check of the store works"
     )
+    webhook_private: bool = Field(
+        False, description="webhooks may lead to private addresses and to this machine too"
+    )
     link_seconds: int = Field(900, ge=1, le=604_800, description="for a download to begin")
 
     # Worker.

@@ -2,7 +2,8 @@
 
 Every default is written out when a spec is accepted, so that a changed default never changes
 the meaning of an old experiment. To add a deficit, model, optimiser or schedule: one class here
-with its `name`, added to the union below it, and one function in `worker/`.
+with its `name`, added to the union below it, and one function in `worker/`. How a run is
+trained stands in `training.py`.
 """
 
 from typing import Annotated, Any, ClassVar, Literal, get_args
@@ -11,6 +12,7 @@ from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from shared.measurements import Measurements
 from shared.part import Count, Epoch, Every, Part
+from shared.training import Rate, Training
 
 DATASET_NAME = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
 Label = Annotated[str, StringConstraints(min_length=1, max_length=120)]
@@ -253,78 +255,7 @@ class DeepLinear(Part):
 
 Model = Annotated[AllCNN | ResNet18 | MLP | DepthCNN | DeepLinear, Field(discriminator="name")]
 
-# --- training ------------------------------------------------------------------------------
-
-Rate = Annotated[float, Field(gt=0, le=100)]
-
-
-class SGD(Part):
-    name: Literal["sgd"]
-    learning_rate: Rate = 0.05
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(0.001, ge=0, le=1)
-
-
-class Adam(Part):
-    name: Literal["adam"]
-    learning_rate: Rate = 0.001
-    beta1: float = Field(0.9, ge=0, lt=1)
-    beta2: float = Field(0.999, ge=0, lt=1)
-    epsilon: float = Field(1e-8, gt=0, le=1)
-    weight_decay: float = Field(0.0001, ge=0, le=1)
-
-
-class Exponential(Part):
-    """learning_rate * gamma ** epoch, by absolute epoch."""
-
-    name: Literal["exponential"]
-    gamma: float = Field(0.97, gt=0, le=1)
-
-
-class Constant(Part):
-    name: Literal["constant"]
-
-
-class Augmentation(Part):
-    shift: int = Field(4, ge=0, le=64, description="Random shift of up to this many pixels.")
-    horizontal_flip: bool = True
-
-
-class Training(Part):
-    epochs: Annotated[int, Field(ge=1, le=100_000, strict=True)] | None = Field(
-        None, description="Total epochs of a run. Give this or `epochs_after_deficit`."
-    )
-    epochs_after_deficit: Epoch | None = Field(
-        None, description="Epochs after the end of the last window."
-    )
-    batch_size: int = Field(
-        128, ge=2, le=65_536, description="Images in a step; BatchNorm cannot train on one."
-    )
-    optimizer: Annotated[SGD | Adam, Field(discriminator="name")] = SGD(name="sgd")
-    schedule: Annotated[Exponential | Constant, Field(discriminator="name")] = Exponential(
-        name="exponential"
-    )
-    learning_rate_restart: Literal["never", "at_removal"] = Field(
-        "never",
-        description="at_removal: the schedule starts again wherever a deficit window ends. The "
-        "control that tells a critical period from a learning rate that has merely decayed.",
-    )
-    optimizer_restart: Literal["never", "at_removal"] = Field(
-        "never",
-        description="at_removal: momentum and moments are forgotten wherever a deficit window ends."
-        " The authors' later code does so where it branches a run.",
-    )
-    augmentation: Augmentation = Augmentation()
-    precision: Literal["float32"] = "float32"
-
-    @model_validator(mode="after")
-    def _has_one_length(self) -> "Training":
-        if (self.epochs is None) == (self.epochs_after_deficit is None):
-            raise ValueError("give exactly one of 'epochs' and 'epochs_after_deficit'")
-        return self
-
-
-# --- measurements: shared/measurements.py ----------------------------------------------------
+# --- training: shared/training.py; measurements: shared/measurements.py ----------------------
 
 
 class Checkpoints(Part):
@@ -375,6 +306,12 @@ class RunSpec(Part):
             _check_inside(window, self.total_epochs, field)
             for other in self.windows[:i]:
                 _check_apart(window, other, field)
+        for change in self.training.changes:
+            if change.at >= self.total_epochs:
+                raise ValueError(
+                    f"'training': a change at epoch {change.at} comes after the run's"
+                    f" {self.total_epochs} epochs"
+                )
         return self
 
 
@@ -405,10 +342,10 @@ class Controls(Part):
     constant: Rate | None = Field(None, description="This learning rate in every epoch.")
 
 
-class ExperimentSpec(Measurements, RunSpec):
-    """An experiment: a base run, variants and sweep axes that multiply, seeds, measurements."""
+class Multiplied(Measurements):
+    """What makes an experiment of a run: seeds, variants and sweep axes that multiply; what is
+    measured; names."""
 
-    schema_version: Literal[1] = 1
     name: Annotated[str, StringConstraints(max_length=200)] = ""
     checkpoints: Checkpoints | None = None
     seeds: list[Seed] = Field([0], min_length=1, max_length=10_000)
@@ -429,7 +366,13 @@ class ExperimentSpec(Measurements, RunSpec):
     tags: dict[Tag, Annotated[str, StringConstraints(max_length=256)]] = Field({}, max_length=32)
 
     @model_validator(mode="after")
-    def _seeds_differ(self) -> "ExperimentSpec":
+    def _seeds_differ(self) -> "Multiplied":
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("'seeds' names the same seed twice")
         return self
+
+
+class ExperimentSpec(Multiplied, RunSpec):
+    """An experiment: a base run, variants and sweep axes that multiply, seeds, measurements."""
+
+    schema_version: Literal[1] = 1

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 from urllib.parse import urlsplit
 
 import urllib3
@@ -116,26 +116,51 @@ class Storage:
         An attempt whose answer was lost may have written: where the request was sent more than
         once, an object that equals `data` counts as ours.
         """
-        with translated(name):
-            response = self._http.request(
-                "PUT",
-                self._client.get_presigned_url(
-                    "PUT", self._bucket, named.checked(name), timedelta(minutes=5)
-                ),
-                body=data,
-                headers={
-                    "If-None-Match": "*",
-                    "Content-Type": content_type,
-                    # The link signs no digest of the body, as the SDK's own writes do.
-                    "Content-MD5": _md5(data),
-                },
-            )
+        response = self._put_if("If-None-Match", "*", name, data, content_type)
         if response.status == 200:
             return True
         if response.status in (409, 412):  # 409: another conditional write was under way
             retried = bool(response.retries and response.retries.history)
             return retried and self.read(name) == data
         raise counted(answered(name, response))
+
+    def version(self, name: str) -> str | None:
+        """Another one after each write of other bytes. None where there is no object."""
+        try:
+            with translated(name):
+                return str(self._client.stat_object(self._bucket, named.checked(name)).etag)
+        except NotFound:
+            return None
+
+    def swap(
+        self, name: str, data: bytes, version: str, content_type: str = "application/octet-stream"
+    ) -> bool:
+        """Write over the object while it is of this version. False where it is not, and nothing is
+        changed; or where it was, by an attempt of which the answer was lost."""
+        response = self._put_if("If-Match", f'"{version}"', name, data, content_type)
+        if response.status == 200:
+            return True
+        if response.status in (404, 409, 412):
+            return False
+        raise counted(answered(name, response))
+
+    def _put_if(
+        self, header: str, condition: str, name: str, data: bytes, content_type: str
+    ) -> urllib3.BaseHTTPResponse:
+        with translated(name):
+            return self._http.request(
+                "PUT",
+                self._client.get_presigned_url(
+                    "PUT", self._bucket, named.checked(name), timedelta(minutes=5)
+                ),
+                body=data,
+                headers={
+                    header: condition,
+                    "Content-Type": content_type,
+                    # The link signs no digest of the body, as the SDK's own writes do.
+                    "Content-MD5": _md5(data),
+                },
+            )
 
     def create_json(self, name: str, value: dict[str, Any]) -> bool:
         return self.create(name, sealed.dump(value), "application/json")
@@ -208,6 +233,21 @@ class Storage:
 
     def read_blob(self, sha: str) -> bytes:
         return self._read(named.blob(sha), lambda data: _checked(sha, data))
+
+    def read_blob_into(self, sha: str, file: IO[bytes]) -> None:
+        """In pieces, from the file's beginning. Corrupt where it does not verify."""
+
+        def read() -> None:
+            file.seek(0)
+            file.truncate()
+            found = hashlib.sha256()
+            with self._stream(named.blob(sha)) as response:
+                for piece in response.stream(1 << 20):
+                    found.update(piece)
+                    file.write(piece)
+            _expected(sha, found.hexdigest())
+
+        _again(read)
 
     def digest(self, name: str) -> str:
         """SHA-256 of an object's bytes, which are never all in memory."""

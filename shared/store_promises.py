@@ -20,6 +20,15 @@ def check(store: "Storage") -> None:
                 "The object store ignores 'If-None-Match: *': a second conditional PUT of one name"
                 " has to be refused with 412. Use a store that honours it"
             )
+        version = store.version(name) or ""
+        for data in (b"second", b"third"):
+            store.swap(name, data, version)
+        if store.read(name) != b"second":
+            raise StoreUnsuitable(
+                "The object store does not honour 'If-Match': a PUT over another version than the"
+                " one named has to be refused with 412, one over that version not. Use a store that"
+                " honours it"
+            )
         if list(store.names(name)) != [name]:
             raise StoreUnsuitable("The object store does not list an object just written")
     finally:

@@ -21,10 +21,10 @@ from shared.repairs import Repairs
 from shared.storage import Entry
 
 PREFIXES = (
-    names.ACTIVE, names.INDEX, names.CLAIMS, names.COPIES, names.REPAIRS, "repair-attempts/",
-    "tokens/", "webhooks/", names.DATASETS,
+    names.ACTIVE, names.INDEX, names.TAGGED, names.CLAIMS, names.COPIES, names.REPAIRS,
+    "repair-attempts/", "tokens/", "webhooks/", names.DATASETS,
 )  # fmt: skip
-KEPT_TWICE = frozenset({"spec", "plan", "outcome", "token", "claim"})
+KEPT_TWICE = frozenset({"spec", "plan", "outcome", "token", "claim", "tags", "webhook"})
 DAMAGED_PLAN = 2
 """In the column `plan`: 0 none, 1 whole."""
 
@@ -45,10 +45,16 @@ class Survey:
             "outcome": self._outcome,
             "copy": self._copy,
             "token": self._token,
+            "tags": self._tags,
+            "webhook": self._webhook,
+            "webhook end": self._webhook_end,
+            "due": self._of_webhook,
+            "delivery": self._delivery,
             "link": self._link,
             "repair": self._repair,
             "index": self._marked,
             "active": self._marked,
+            "tagged": self._marked,
             "dataset use": self._marked,
             "claim": self._claim,
             "manifest": self._manifest,
@@ -126,6 +132,19 @@ class Survey:
             )  # fmt: skip
         return None
 
+    def _tags(self, entry: Entry, parts: Parts) -> Finding | None:
+        self._marked(entry, parts)
+        try:
+            found = self.inspection.json(entry)
+            if not (isinstance(found["tags"], dict) and isinstance(found["notes"], str)):
+                raise Corrupt("they are no tags and no notes")
+        except (Corrupt, KeyError) as error:
+            return self.inspection.damaged(
+                entry, error, "tags and notes: only their copy says them, too. Else set them again",
+                self._from_copy(entry.name),
+            )  # fmt: skip
+        return None
+
     def _link(self, entry: Entry, parts: Parts) -> Finding | None:
         try:
             self.inspection.json(entry)
@@ -182,6 +201,40 @@ class Survey:
             )  # fmt: skip
         return None
 
+    def _webhook(self, entry: Entry, parts: Parts) -> Finding | None:
+        self.ledger.add("marked", "webhook", parts.word, "")
+        try:
+            self.inspection.json(entry)
+        except Corrupt as error:
+            return self.inspection.damaged(
+                entry, error, "a webhook's URL and its secret: only its copy says them, too. Else"
+                " delete it and make another", self._from_copy(entry.name),
+            )  # fmt: skip
+        return None
+
+    def _webhook_end(self, entry: Entry, parts: Parts) -> Finding | None:
+        try:
+            self.inspection.json(entry)
+        except Corrupt as error:
+            removal = self.inspection.removal(entry.name)
+            expected = "why a webhook is disabled or deleted: whoever wants it so says it again"
+            return self.inspection.damaged(entry, error, expected, removal)
+        return None
+
+    def _delivery(self, entry: Entry, parts: Parts) -> Finding | None:
+        self._of_webhook(entry, parts)
+        try:
+            self.inspection.json(entry)
+        except Corrupt as error:
+            return self.inspection.damaged(
+                entry, error, "how a message was told at a webhook",
+                self.inspection.removal(entry.name),
+            )  # fmt: skip
+        return None
+
+    def _of_webhook(self, entry: Entry, parts: Parts) -> None:
+        self.ledger.add("marked", "told", entry.name, f"{parts.word} {entry.modified}")
+
     def _from_copy(self, name: str) -> Mend:
         def mend() -> str:
             Precious(self.store).restore(name)
@@ -210,12 +263,18 @@ class Survey:
                 MISSING, name, f"nothing, and yet there is {entry.name}", "what was copied there",
                 self._from_copy(name),
             )  # fmt: skip
-        if copied == original:
+        if copied == original or self._is_changing(name):
             return None
         return finding(
             INCONSISTENT, entry.name, f"it does not say what {name} says", "a copy of it",
             self.inspection.copying(name), entry.bytes,
         )  # fmt: skip
+
+    def _is_changing(self, name: str) -> bool:
+        """Between a change and its copy the two differ."""
+        if names.parts(name).kind != "tags":
+            return False
+        return not self.inspection.settled(self.store.entry(name).modified)
 
     def _is_planned_again(self, name: str) -> bool:
         """Its copy then comes with the plan."""

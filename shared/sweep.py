@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from shared.errors import Fault, Invalid
 from shared.faults import body_faults, pointer
 from shared.measurements import PARTS
+from shared.schedule import changes
 from shared.spec import ExperimentSpec, RunSpec
 
 SWEEPABLE = frozenset(RunSpec.model_fields)
@@ -64,6 +65,7 @@ def points(spec: ExperimentSpec) -> list[Point]:
         for combination in itertools.product(*axes):
             values = dict(combination)
             run = _run(given, curve, values)
+            _check_constant(curve, run)
             out.append(Point(curve.label, values, run, curve.base, curve.control))
     _check_points_differ(out)
     check_epochs(spec, out)
@@ -112,6 +114,17 @@ def _check_names_differ(curves: list[Curve]) -> None:
             raise Invalid(message, [Fault("/controls", "repeated", message)])
 
 
+def _check_constant(curve: Curve, run: RunSpec) -> None:
+    """A change on the way would undo what this twin controls for."""
+    changing = [c.at for c in run.training.changes if c.set.sets_rate]
+    if curve.control == "constant" and changing:
+        message = (
+            f"training.changes sets the learning rate at epoch {changing[0]}: there is no twin of a"
+            " constant rate; leave out controls.constant"
+        )
+        raise Invalid(message, [Fault("/controls/constant", "rate-changes", message)])
+
+
 def check_epochs(spec: ExperimentSpec, points: Sequence[Point]) -> None:
     """Refuse to measure or keep what no run of the experiment reaches."""
     longest = max(point.run.total_epochs for point in points)
@@ -141,7 +154,7 @@ def _run(given: dict[str, Any], curve: Curve, values: Mapping[str, Any]) -> RunS
     # One after the other, the twin's last: nothing may undo what it controls for.
     for path, value in [*curve.setting.items(), *values.items(), *curve.twin.items()]:
         try:
-            _set(raw, DEFAULTS, path.split("."), copy.deepcopy(value))
+            put(raw, DEFAULTS, path.split("."), copy.deepcopy(value))
         except LookupError as error:
             message = f"'{path}' names no field of the spec: {error}"
             raise Invalid(message, [Fault(pointers[path], "unknown-field", message)]) from None
@@ -151,13 +164,13 @@ def _run(given: dict[str, Any], curve: Curve, values: Mapping[str, Any]) -> RunS
         whole = "/sweep" if values else pointer(("variants", curve.base or ""))
         place = _place(curve.label, values)
         faults = [
-            Fault(_blamed(fault, pointers, whole), fault.code, f"at {place}: {fault.message}")
+            Fault(blamed(fault, pointers, whole), fault.code, f"at {place}: {fault.message}")
             for fault in body_faults(error.errors(include_url=False), raw, RunSpec)
         ]
         raise Invalid(faults[0].message, faults) from None
 
 
-def _blamed(fault: Fault, pointers: Mapping[str, str], whole: str) -> str:
+def blamed(fault: Fault, pointers: Mapping[str, str], whole: str) -> str:
     """The setting that lies nearest to where the fault is; `whole` where none is near."""
     location = fault.pointer.split("/")[1:]
     near = {path: _shared(location, path.split(".")) for path in pointers}
@@ -180,7 +193,7 @@ def _shown(value: Any) -> str:
     return json.dumps(value)[:MAX_SHOWN]
 
 
-def _set(raw: Any, default: Any, path: list[str], value: Any) -> None:
+def put(raw: Any, default: Any, path: list[str], value: Any) -> None:
     """Set raw[path] = value. A part that was not given starts with the name of its default and
     nothing else of it, so that another name brings defaults of its own."""
     head, rest = path[0], path[1:]
@@ -193,7 +206,7 @@ def _set(raw: Any, default: Any, path: list[str], value: Any) -> None:
         raw[key] = _start(inner)
     if not isinstance(raw[key], dict | list):
         raise LookupError(f"'{head}' has no fields")
-    _set(raw[key], inner, rest, value)
+    put(raw[key], inner, rest, value)
 
 
 def _start(default: Any) -> Any:
@@ -253,6 +266,7 @@ def _meaning(run: RunSpec) -> bytes:
     """The same for `end` and `length`, `deficit` and `deficits`, and both lengths of training."""
     windows = [w.model_dump(exclude={"length"}) | {"end": w.epochs.stop} for w in run.windows]
     training = run.training.model_dump(exclude={"epochs_after_deficit"})
+    training["changes"] = changes(run)
     rest = run.model_dump(include={"dataset", "model"})
     return rfc8785.dumps(
         rest | {"windows": windows, "training": training | {"epochs": run.total_epochs}}

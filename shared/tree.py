@@ -79,6 +79,7 @@ class _Planner:
             epochs=path.epochs,
             config=self.configs[path.keys[0]],
             windows=path.windows,
+            changes=path.changes,
             segments=segments,
             probes=[(epoch, path.keys[epoch], digest) for epoch, _, digest in path.probes],
         )

@@ -14,7 +14,7 @@ from shared import moments, names, numbers
 from shared.chain import Manifest
 from shared.errors import Corrupt, NotFound, NotReady
 from shared.plan import Plan, Segment
-from shared.schedule import learning_rate
+from shared.schedule import Stretch, learning_rate, under
 from worker import meters
 from worker.bench import Bench
 from worker.train import Trainer
@@ -43,7 +43,7 @@ class States:
 
     def load(self, key: str, epoch: int) -> None:
         if epoch == 0:
-            self.trainer.load(None)
+            self._load(None, 0)
         else:
             self.restore(self._stored(key, epoch))
 
@@ -60,7 +60,7 @@ class States:
         while not self._loaded(manifest):
             lost.append(manifest)
             if manifest.start == 0:
-                self.trainer.load(None)
+                self._load(None, 0)
                 break
             manifest = self._stored(manifest.parent, manifest.start)
         for manifest in reversed(lost):
@@ -74,12 +74,21 @@ class States:
     def _loaded(self, manifest: Manifest) -> bool:
         try:
             checkpoint = self.store.read_blob(manifest.checkpoint)
-            self.trainer.load(checkpoint)
+            self._load(checkpoint, manifest.end)
             meters.CHECKPOINTS["read"].inc(len(checkpoint))
         except (Corrupt, NotFound) as error:
             log.error("state %s is trained again: %s", manifest.key, error)
             return False
         return True
+
+    def _load(self, checkpoint: bytes | None, epoch: int) -> None:
+        """Under the settings that led to the state: those of its last epoch, and not of the next,
+        which may be others for every run that goes on from here."""
+        self.trainer.adopt(under(self.config, self._stretch(epoch - 1)) if epoch else self.config)
+        self.trainer.load(checkpoint)
+
+    def _stretch(self, epoch: int) -> Stretch:
+        return next(s for s in self.stretches if s.start <= epoch < s.end)
 
     def mend_metrics(self, epoch: int) -> None:
         """Train again what leads to the state after `epoch` and has lost its metrics. Nothing is
@@ -155,9 +164,11 @@ class States:
         return blobs
 
     def train_epoch(self, epoch: int) -> dict[str, Any]:
-        stretch = next(s for s in self.stretches if s.start <= epoch < s.end)
+        stretch = self._stretch(epoch)
+        settings = under(self.config, stretch)
         began = time.monotonic()
-        rate = learning_rate(self.config, epoch - stretch.restart)
+        rate = learning_rate(settings, epoch - stretch.restart)
+        self.trainer.adopt(settings)
         if 0 < epoch == stretch.optimizer_restart:
             self.trainer.forget_momentum()
         metrics = self.trainer.train_epoch(epoch, stretch.stimulus, rate, self.bench.tick)

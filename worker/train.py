@@ -66,13 +66,30 @@ class Trainer:
         self._scale = (1 / (255 * std)).to(self.device)
         self._offset = (-mean / std).to(self.device)
         self._kept: tuple[dict[str, Any], dict[str, Any]] | None = None
-        self._usual = Settings(
+        self._usual = self._settings()
+        self.load(None)
+
+    def _settings(self) -> Settings:
+        return Settings(
             seed=self.seed,
-            weight_decay=config["optimizer"]["weight_decay"],
-            augmentation=config["augmentation"],
+            weight_decay=self.config["optimizer"]["weight_decay"],
+            augmentation=self.config["augmentation"],
             images=torch.arange(len(self.labels["train"])),
         )
-        self.load(None)
+
+    def adopt(self, config: dict[str, Any]) -> None:
+        """Train on under a config in which the batches, the augmentation or the optimiser's numbers
+        are others. Without momentum, none is kept for a time when there may be some again."""
+        if config == self.config:
+            return
+        self.config = config
+        self._usual = self._settings()
+        optimizer = config["optimizer"]
+        if "momentum" in optimizer:
+            if optimizer["momentum"] == 0:
+                self.forget_momentum()
+            for group in self.optimizer.param_groups:
+                group["momentum"] = optimizer["momentum"]
 
     def load(self, data: bytes | None) -> None:
         """Go to a checkpoint's state; None: to the initial state of the config's seed."""
@@ -87,8 +104,8 @@ class Trainer:
         self.optimizer = _optimizer(self.model, self.config["optimizer"])
 
     def remember(self) -> None:
-        """Keep this state, in place of the one before. All-CNN 2.5 ms, ResNet-18 60 ms (one core);
-        to make a checkpoint instead took 22 and 180."""
+        """Keep this state, in place of the one before, for as long as nothing else is adopted.
+        All-CNN 2.5 ms, ResNet-18 60 ms (one core); to make a checkpoint instead took 22 and 180."""
         self._kept = None  # not two of them at once
         self.optimizer.zero_grad(set_to_none=True)  # as the next step begins
         self._kept = deepcopy((self.model.state_dict(), self.optimizer.state_dict()))

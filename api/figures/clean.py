@@ -6,6 +6,7 @@ import numpy as np
 
 from api.figures import style
 from shared.partners import span
+from shared.plan import RunPlan
 from shared.results import Results, Row
 from shared.sensitivity import LAST_EPOCHS
 
@@ -62,7 +63,7 @@ def _runs(results: Results) -> "Array | None":
     and all have ended."""
     clean = [run for run in results.plan.runs if run.control is None and span(run) is None]
     by_seed = {run.seed: run for run in reversed(clean)}
-    if not clean or any(run.config != by_seed[run.seed].config for run in clean):
+    if not clean or any(_training(run) != _training(by_seed[run.seed]) for run in clean):
         return None
     if any(results.last_epochs(run, 1) is None for run in by_seed.values()):
         return None
@@ -72,6 +73,10 @@ def _runs(results: Results) -> "Array | None":
     shortest = min(len(one) for one in found)
     values = np.array([one[:shortest] for one in found], dtype=np.float64)
     return values if shortest >= WINDOW and np.isfinite(values).all() else None
+
+
+def _training(run: RunPlan) -> tuple[Any, ...]:
+    return run.config, run.changes
 
 
 def _smooth(values: "Array") -> list[float]:

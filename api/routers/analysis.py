@@ -2,13 +2,9 @@
 
 from fastapi import APIRouter
 
+from api import overview
 from api.dependencies import ExperimentId, Json, MeasuredIn
 from api.errors import responses
-from shared import numbers
-from shared.fits import fisher_fit
-from shared.phases import phases
-from shared.plasticity import plasticity
-from shared.score import INTERVAL
 
 router = APIRouter(prefix="/v1", tags=["results"])
 
@@ -25,9 +21,4 @@ def analysis(id: ExperimentId, results: MeasuredIn) -> Json:
     end. What is not determined is null; `reason` says why. Critical periods, sensitivity and
     controls, which need no measurement, are in the summary.
     """
-    found = {
-        "phases": phases(results),
-        "fits": fisher_fit(results),
-        "plasticity": plasticity(results),
-    }
-    return {"id": id, "name": results.name, **numbers.shown(found), "intervals": INTERVAL}
+    return overview.analysis(id, results)

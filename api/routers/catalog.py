@@ -12,7 +12,8 @@ from shared.faults import unknown
 from shared.measurements import Fisher
 from shared.presets import PRESETS, SCALES, Preset, Scale, preview
 from shared.presets import spec as preset_spec
-from shared.spec import Deficit, Model, Training
+from shared.spec import Deficit, Model
+from shared.training import Training
 
 router = APIRouter(prefix="/v1", tags=["catalog"])
 

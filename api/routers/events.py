@@ -77,4 +77,5 @@ def _hub(request: Request, service: ServiceIn) -> events.Events:
 
 def _status(id: str, service: ServiceIn) -> Json:
     """As GET of the experiment gives it."""
-    return shown(service.statuses.of(id)) | {"retried_by": service.retries.of(id)}
+    links = {"retried_by": service.retries.of(id), "forked_by": service.forks.of(id)}
+    return shown(service.statuses.of(id)) | links

@@ -25,6 +25,8 @@ from api.service import Service
 from api.status import plan_summary
 from shared import names, planning
 from shared.errors import HubelError
+from shared.plan import Plan
+from shared.remarks import RemarksPatch
 from shared.spec import ExperimentSpec
 
 router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
@@ -33,7 +35,7 @@ State = Literal["preparing", "queued", "running", "succeeded", "failed", "cancel
 POLL_SECONDS = 2
 PARTS = (
     "spec", "runs", "metrics", "annotations", "fisher", "second_order", "summary", "analysis",
-    "checkpoints", "measurements", "events", "failures", "plan", "cancel", "retry",
+    "checkpoints", "measurements", "events", "failures", "plan", "cancel", "retry", "fork",
 )  # fmt: skip
 
 
@@ -61,12 +63,12 @@ def submit(
     """
     with bodies.experiment(request.headers.get("content-type", ""), raw) as spec:
         if dry_run:
-            return JSONResponse(_dry_run(service, spec))
+            return JSONResponse(planned(spec, service.dry_run(spec)))
         experiment, is_new = service.accept(spec, principal, idempotency_key)
-    return _accepted(service, experiment, is_new)
+    return accepted(service, experiment, is_new)
 
 
-def _accepted(service: Service, experiment: Experiment, is_new: bool) -> Response:
+def accepted(service: Service, experiment: Experiment, is_new: bool) -> Response:
     headers = {"Location": address(experiment.id), "Retry-After": str(POLL_SECONDS)}
     if not is_new:
         headers["Idempotent-Replayed"] = "true"
@@ -74,8 +76,7 @@ def _accepted(service: Service, experiment: Experiment, is_new: bool) -> Respons
     return JSONResponse(body, 202, headers)
 
 
-def _dry_run(service: Service, spec: ExperimentSpec) -> Json:
-    plan = service.dry_run(spec)
+def planned(spec: ExperimentSpec, plan: Plan) -> Json:
     return {
         "plan": plan_summary(plan),
         # Before a data set is prepared nobody knows what of it is stored already.
@@ -136,12 +137,30 @@ async def status(
     id: Annotated[str, Path(description="24 hexadecimal digits.")], request: Request
 ) -> Response:
     """State, progress, time left, failures, plan. Cheap: poll it. `retries` is the experiment that
-    this one tries again, `retried_by` are those that try this one again, oldest first."""
+    this one tries again, `retried_by` are those that try this one again, oldest first; `forks` is
+    the experiment from a run of which this one goes on, `forked_by` are those that go on from this
+    one."""
     # Most polls are answered here, without a thread; a response of our own is not copied first.
     service: Service = request.app.state.service
     found = await service.statuses.polled(id)
     retried = await service.retries.polled(id, found["state"])
-    return _answer(shown(found) | {"retried_by": retried})
+    forked = await service.forks.polled(id)
+    return _answer(shown(found) | {"retried_by": retried, "forked_by": forked})
+
+
+@router.patch(
+    "/{id}",
+    operation_id="update_experiment",
+    dependencies=[SUBMIT],
+    responses=responses(400, 404, 408, 409, 413, 415),
+    openapi_extra=openapi.PATCH_BODY,
+)
+def update(id: ExperimentId, service: ServiceIn, raw: RawBody, request: Request) -> Json:
+    """Change tags and notes, by a JSON Merge Patch (RFC 7396); of what was accepted nothing
+    changes. In every state. Of several at once each stands: tags are merged one by one."""
+    patch = bodies.read_patch(RemarksPatch, request.headers.get("content-type", ""), raw)
+    service.remarks.patch(id, patch)
+    return shown(service.statuses.of(id))
 
 
 def _answer(content: Json) -> Response:
@@ -183,7 +202,7 @@ def retry(
     one both ways. What is stored is not trained or measured again, also where `reuse` is off; what
     kept failing gets as many attempts as at first. Of a measurement job: a new job. 409 before the
     end, and after success."""
-    return _accepted(service, *service.retries.accept(id, principal, idempotency_key))
+    return accepted(service, *service.retries.accept(id, principal, idempotency_key))
 
 
 def address(id: str) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api import pages, pictures, tables
+from api import overview, pages, pictures, tables
 from api.dependencies import (
     ExperimentId,
     Json,
@@ -17,15 +17,13 @@ from api.dependencies import (
     ServiceIn,
 )
 from api.errors import responses
-from api.experiment import Experiment
 from api.figures import FIGURES, NORMALISED, OVERLAID
 from shared import annotations as marks
-from shared import numbers, rows, score
-from shared.choices import choices
+from shared import rows
 from shared.errors import Fault, Invalid, NotFound
 from shared.paper_curves import CURVES
 from shared.plan import RunPlan
-from shared.results import METRICS, Results
+from shared.results import METRICS
 from shared.traces import Normalisation
 
 router = APIRouter(prefix="/v1", tags=["results"])
@@ -53,25 +51,10 @@ def runs(
     pairs = zip(results.plan.runs, service.run_states(id), strict=False)
 
     def show(pair: tuple[RunPlan, str]) -> Json:
-        return _run(*pair, results)
+        return overview.run(*pair, results)
 
     path = f"/v1/experiments/{id}/runs"
     return pages.listed("runs", path, pairs, page_size, page_token, show)
-
-
-def _run(run: RunPlan, state: str, results: Results) -> Json:
-    found = score.final_score(results, run) if state == "succeeded" else None
-    return {
-        "run": run.index,
-        "variant": run.variant,
-        "point": run.point,
-        "seed": run.seed,
-        "state": state,
-        "epochs": run.epochs,
-        "windows": run.windows,
-        "score": numbers.shown(found),
-        "diverged": results.diverged(run) if state == "succeeded" else None,
-    }
 
 
 @router.get(
@@ -107,7 +90,7 @@ def metrics(
         None if run is None else frozenset(run),
         None if since is None else rows.moment(since, "from"),
         None if until is None else rows.moment(until, "to"),
-        _clock(service.experiment(id), results) if time == "experiment" else None,
+        overview.clock(service.experiment(id), results) if time == "experiment" else None,
     )
     given = {"metric": metric, "run": run, "from": since, "to": until, "shape": shape, "time": time}
     filters = {"list": "metrics", "id": id, **given}
@@ -136,13 +119,8 @@ def annotations(
 ) -> list[Json]:
     """The deficit windows, each once: a bare array of {time, timeEnd, title, text, tags}, as
     Grafana's annotations are. Times are those of /metrics?time=experiment."""
-    clock = _clock(service.experiment(id), results)
+    clock = overview.clock(service.experiment(id), results)
     return marks.annotations(tables.chosen(results.plan.runs, run), clock)
-
-
-def _clock(experiment: Experiment, results: Results) -> rows.Clock:
-    ended = experiment.outcome["finished"] if experiment.outcome else None
-    return rows.clock(results, experiment.created, ended)
 
 
 def _position(token: str | None, filters: Json) -> rows.Position | None:
@@ -161,8 +139,7 @@ def summary(id: ExperimentId, results: ResultsIn) -> Json:
     """Final accuracy of each point of the sweep: mean over seeds with its 95 % interval; what a
     deficit cost, what of that survives the controls; and what was chosen where the paper is
     silent."""
-    chosen = choices(results.plan)
-    return {"id": id, "name": results.name, **score.summary(results), "choices": chosen}
+    return overview.summary(id, results)
 
 
 @router.get(

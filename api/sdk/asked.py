@@ -22,12 +22,10 @@ def experiment(
         raise TypeError("give a spec or preset=..., one of them")
     if preset is None:
         if scale is not None or overrides:
-            named = ", ".join([*overrides, *(["scale"] if scale else [])])
-            raise TypeError(f"{named}: only what a preset says can be replaced here")
+            given = ", ".join([*overrides, *(["scale"] if scale else [])])
+            raise TypeError(f"{given}: only what a preset says can be replaced here")
         return plain(spec)
-    named: Json = {"preset": preset}
-    if scale is not None:
-        named["scale"] = scale
+    named: Json = {"preset": preset} if scale is None else {"preset": preset, "scale": scale}
     return named | {name: plain(value) for name, value in overrides.items()}
 
 

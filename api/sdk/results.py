@@ -100,7 +100,10 @@ class Results(Checkpoints):
 
 def chart(http: Http, path: str, **options: Any) -> "TopLevelMixin":
     altair = needed("altair")
-    found: TopLevelMixin = altair.Chart.from_dict(http.get(path, format="vegalite", **options))
+    spec = http.get(path, format="vegalite", **options)
+    # Vega knows how legends are laid out one below another, and altair refuses it.
+    spec.get("config", {}).get("legend", {}).pop("layout", None)
+    found: TopLevelMixin = altair.Chart.from_dict(spec)
     return found
 
 

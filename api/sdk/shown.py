@@ -38,10 +38,11 @@ def _link(found: Json, url: str) -> str:
 
 def _bar(found: Json) -> str:
     what, count = words.counted(found)
-    most = max(1, count["planned"])
+    done, planned = count["done"], count["planned"]
+    if found["state"] == "succeeded" and not planned:
+        return '<progress max="1" value="1"></progress> all of it was stored already'
     return (
-        f'<progress max="{most}" value="{count["done"]}"></progress> '
-        f"{count['done']} of {count['planned']} {what}"
+        f'<progress max="{max(1, planned)}" value="{done}"></progress> {done} of {planned} {what}'
     )
 
 

@@ -20,7 +20,7 @@ export function costOf({ plan, certain }) {
     h("p", {}, h("strong", {}, headline(epochs)), certain ? null : " Or fewer: what is stored of it is known once its data set is prepared."),
     h("div", { class: "split", "aria-hidden": "true" }, shares.map(([, n, colour]) => painted("span", colour, (100 * n) / Math.max(1, epochs.alone)))),
     h("dl", { class: "numbers" }, numbers.map(([name, n, colour]) => [h("dt", {}, colour ? painted("i", colour) : null, name), h("dd", {}, count(n))])),
-    h("p", {}, timeOf(plan.device_seconds)),
+    epochs.new || epochs.replayed ? h("p", {}, timeOf(plan.device_seconds)) : null,
   ];
 }
 
@@ -32,7 +32,7 @@ function headline(epochs) {
 }
 
 function timeOf(seconds) {
-  const time = seconds > 0 && seconds < 1 ? "less than 1 s" : `about ${duration(seconds)}`;
+  const time = seconds < 1 ? "less than 1 s" : `about ${duration(seconds)}`;
   return `Estimated: ${time} of a device that reaches 10 TFLOP/s. Small networks and processors are slower; once it trains, the experiment says how long is left.`;
 }
 

@@ -108,7 +108,7 @@ def _count(recorder: dict[str, Any], found: Found) -> int:
 
 
 def _label(case: dict[str, Any]) -> str:
-    if case["method"] not in ("GET", "POST", "PUT", "DELETE"):
+    if case["method"] not in ("GET", "POST", "PUT", "PATCH", "DELETE"):
         return "other methods"
     return f"{case['method']} {case['path']}"
 

@@ -120,10 +120,24 @@ def test_a_creation_whose_answer_was_lost_is_still_ours(
     assert storage.read("a") == b"ours"
 
 
-def test_a_store_that_ignores_the_condition_is_unsuitable(settings: Settings) -> None:
+def test_what_has_changed_meanwhile_is_not_written_over(storage: Storage) -> None:
+    assert storage.version("a") is None
+    assert not storage.swap("a", b"ours", "0" * 32)
+    storage.write("a", b"theirs")
+    seen = storage.version("a")
+    assert seen is not None
+    assert storage.swap("a", b"ours", seen)
+    assert not storage.swap("a", b"late", seen)
+    assert storage.read("a") == b"ours"
+
+
+@pytest.mark.parametrize("condition", ["If-None-Match", "If-Match"])
+def test_a_store_that_ignores_the_condition_is_unsuitable(
+    settings: Settings, condition: str
+) -> None:
     with (
-        _Proxy(settings, ignore_condition=True) as endpoint,
-        pytest.raises(StoreUnsuitable, match="If-None-Match"),
+        _Proxy(settings, ignored=condition) as endpoint,
+        pytest.raises(StoreUnsuitable, match=f"'{condition}"),
     ):
         Storage(settings.model_copy(update={"s3_endpoint": endpoint})).open()
 
@@ -311,7 +325,7 @@ class _Proxy:
         self,
         settings: Settings,
         lose_answers: int = 0,
-        ignore_condition: bool = False,
+        ignored: str = "",
         words: tuple[int, str] | None = None,
     ) -> None:
         proxy = self
@@ -324,8 +338,7 @@ class _Proxy:
                 length = int(self.headers.get("content-length") or 0)
                 headers = dict(self.headers)
                 conditional = "If-None-Match" in headers
-                if ignore_condition:
-                    headers.pop("If-None-Match", None)
+                headers.pop(ignored, None)
                 url = f"http://{settings.s3_endpoint}{self.path}"
                 body = self.rfile.read(length)
                 if conditional and words is not None:

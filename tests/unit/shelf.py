@@ -3,7 +3,7 @@ and one pointer per epoch inside, exactly as a worker writes them."""
 
 from shared import plan, probe, sweep
 from shared.chain import Manifest, Path
-from shared.schedule import Facts, config, keys, timeline
+from shared.schedule import Facts, changes, config, keys, timeline
 from shared.spec import ExperimentSpec
 
 FACTS = Facts("gratings", "d" * 64, (16, 16, 1), 8, 2000, 1000, (0.5,), (0.25,))
@@ -106,6 +106,7 @@ def paths(spec_body, scope=lambda run: "") -> list[Path]:
                     config=settings,
                     stretches=stretches,
                     windows=[w.model_dump() | {"end": w.epochs.stop} for w in point.run.windows],
+                    changes=changes(point.run),
                     keys=keys(settings, stretches),
                     probes=probe.probes(spec, point.run, stretches, FACTS),
                     checkpoints=kept.epochs if kept else [],

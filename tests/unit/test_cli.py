@@ -61,7 +61,7 @@ class Script(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(raw)
 
-    do_GET = do_POST = answer
+    do_GET = do_POST = do_PATCH = do_DELETE = answer
 
     def log_message(self, *_: object) -> None:
         pass
@@ -334,6 +334,22 @@ def test_a_figure_is_saved_in_the_form_that_its_name_says(play: Play, tmp_path: 
     drawn = ["figure", ID, "critical_period", "-o", str(tmp_path / "a.pdf")]
     _, asked = play([(200, b"%PDF")], *drawn, "--overlay", "fig1a", "--overlay", "fig1a_clean")
     assert asked[0][1].endswith("?format=pdf&overlay=fig1a&overlay=fig1a_clean")
+
+
+def test_an_archive_is_there_whole_or_not_at_all(play: Play, tmp_path: Path) -> None:
+    target = tmp_path / "all.zip"
+    arguments = ["export", ID, "-o", str(target), "--checkpoints", "final"]
+    result, asked = play([(200, b"PK")], *arguments)
+    assert (result.exit_code, target.read_bytes()) == (0, b"PK")
+    assert asked[0][1] == f"/v1/experiments/{ID}/export.zip?checkpoints=final"
+    target.unlink()
+    for answer, status in ((None, 3), ((409, {"title": "Conflict", "detail": "ask later"}), 2)):
+        result, _ = play([answer], *arguments)
+        assert result.exit_code == status
+        assert list(tmp_path.iterdir()) == []
+    elsewhere, _ = play([(200, b"PK")], "export", ID, "-o", str(tmp_path / "no" / "all.zip"))
+    assert elsewhere.exit_code == 2
+    assert "cannot be written" in elsewhere.stderr
 
 
 def test_list_asks_for_pages_until_it_has_enough(play: Play) -> None:

@@ -28,11 +28,19 @@ def test_no_parent_process_imports_torch(statement: str) -> None:
     assert modules_after(statement) & TENSORS == set()
 
 
-def test_the_command_line_needs_the_base_install_only() -> None:
-    found = modules_after("import api.cli")
-    assert found & {"pydantic", "fastapi", "celery", "minio", "numpy", "redis", "shared"} == set()
+@pytest.mark.parametrize("statement", ["import api.cli", "import hubel"])
+def test_a_client_needs_the_base_install_only(statement: str) -> None:
+    found = modules_after(statement)
+    heavy = {"pydantic", "fastapi", "celery", "minio", "numpy", "redis", "shared"}
+    assert found & (heavy | {"pandas", "altair"}) == set()
+
+
+def test_the_parts_of_a_spec_need_pydantic_and_nothing_else() -> None:
+    found = modules_after("from hubel import ExperimentSpec")
+    assert "pydantic" in found
+    assert found & {"fastapi", "celery", "minio", "numpy", "redis", "torch", "pandas"} == set()
 
 
 def test_what_draws_and_exports_is_imported_when_something_is_drawn_or_exported() -> None:
-    heavy = {"altair", "vl_convert", "scipy", "pandas", "pyarrow", "tensorboardX"}
+    heavy = {"altair", "vl_convert", "scipy", "pandas", "pyarrow"}
     assert modules_after("import api.main") & heavy == set()

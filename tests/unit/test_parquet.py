@@ -115,6 +115,24 @@ def test_the_second_order_comes_back_cell_by_cell():
     assert table["time"][0].as_py() is not None
 
 
+@pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
+def test_no_more_rows_are_held_than_one_piece_takes(lost, format):
+    """Of 100,000 rows, what has been drawn has been sent, but for those of the next piece."""
+    drawn = 0
+
+    def rows_of(run=0):
+        nonlocal drawn
+        for drawn in range(1, 100_001):
+            yield {"time": None, "run": run, "metric": "test_loss", "epoch": drawn, "value": 0.5}
+
+    held = parquet.GROUP if format == "parquet" else tables.LINES + 1
+    columns = rows.metric_columns(lost)
+    for sent, piece in enumerate(tables.pieces(format, rows_of(), columns, lost), 1):
+        assert drawn <= sent * held
+        assert len(piece) < 2 << 20
+    assert drawn == 100_000
+
+
 def test_a_long_table_is_made_of_row_groups_and_an_empty_one_of_its_columns(lost, monkeypatch):
     monkeypatch.setattr(parquet, "GROUP", 3)
     columns = rows.metric_columns(lost)

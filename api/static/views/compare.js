@@ -5,6 +5,7 @@ import { badge, fill, h } from "../dom.js";
 import { file } from "../downloads.js";
 import { drawInto } from "../figures.js";
 import { get } from "../http.js";
+import { sheet } from "../sheet.js";
 
 const FIGURES = [
   ["critical_period", "Critical period"],
@@ -17,9 +18,8 @@ const [LEAST, MOST] = [2, 8];
 export async function show(main, { query, signal }) {
   const chosen = new Set(query.getAll("experiments").flatMap((ids) => ids.split(",")).filter(Boolean));
   const figure = h("select", { name: "figure", onchange: () => draw() }, FIGURES.map(([value, text]) => h("option", { value, selected: value === query.get("figure") }, text)));
-  const place = h("div", { class: "compared" });
-  const files = h("p", {});
-  const names = h("fieldset", {});
+  const place = h("div", { class: "drawing" });
+  const files = h("p", { class: "files" });
   let latest = 0;
 
   async function draw() {
@@ -38,10 +38,12 @@ export async function show(main, { query, signal }) {
     }
   }
 
-  fill(main, h("h1", {}, "Compare"), h("div", { class: "tools" }, h("label", {}, "Figure", figure)), h("div", { class: "choosing" }, h("div", {}, place, files), names));
-  const [listed] = await Promise.all([candidates(chosen, signal), draw()]);
-  const boxes = listed.map((one) => box(one, chosen, draw));
-  fill(names, h("legend", {}, h("h2", {}, "Experiments")), boxes.length ? boxes : h("p", {}, "There is none to compare yet."));
+  await sheet("/static/experiment.css"); // how a figure looks
+  const boxes = (await candidates(chosen, signal)).map((one) => box(one, chosen, draw));
+  const names = h("fieldset", {}, h("legend", {}, h("h2", {}, "Experiments")), boxes.length ? boxes : h("p", {}, "There is none to compare yet."));
+  const tools = h("div", { class: "tools" }, h("label", {}, "Figure", figure));
+  fill(main, h("h1", {}, "Compare"), tools, h("div", { class: "choosing" }, h("div", {}, place, files), names));
+  await draw();
 }
 
 // Those that are chosen already, and the newest.
@@ -60,7 +62,7 @@ function box(one, chosen, draw) {
     else chosen.delete(one.id);
     draw();
   }
-  return h("label", { class: "beside" }, input, h("span", {}, one.name || one.id), badge(one.state));
+  return h("label", {}, input, h("span", {}, one.name || one.id), badge(one.state));
 }
 
 function download(asked, format) {

@@ -5,6 +5,7 @@ import { badge, bar, count, duration, fill, h, moment } from "../dom.js";
 import { get, repeat } from "../http.js";
 
 const STATES = ["preparing", "queued", "running", "succeeded", "failed", "cancelled"];
+const FILTERS = ["state", "name", "tag"];
 const PAGE = 25;
 const POLL_MS = 2000;
 const TYPING_MS = 300;
@@ -17,22 +18,25 @@ export async function show(main, { query, signal }) {
   const body = h("tbody");
   const found = h("div");
   const said = h("div", { "aria-live": "polite" });
-  const news = h("button", { type: "button", hidden: true, onclick: () => draw(latest) }, "Show changes");
+  const news = h("button", { type: "button", onclick: () => draw(latest) }, "Show changes");
   const compare = h("button", { type: "button", onclick: () => navigate(`/compare?experiments=${[...chosen]}`) });
   const filters = filterForm(query, () => refilter());
   const table = tableOf(body);
   let rows = new Map();
   let latest = null;
 
-  const load = () => get("/v1/experiments", { ...asked(query), page_size: PAGE }, signal);
+  const load = () => get("/v1/experiments", asked(query), signal);
+
+  // Its place is kept, so that it moves nothing when it comes.
+  const say = (isNews) => (news.style.visibility = isNews ? "visible" : "hidden");
 
   function draw(page) {
-    news.hidden = true;
+    say(false);
     rows = new Map(page.experiments.map((one) => [one.id, rowOf(one, choose)]));
     fill(body, [...rows.values()].map((row) => row.node));
     const isFirst = !query.has("page_token");
     const isEmpty = !rows.size && !page.unreadable.length;
-    const isNew = isEmpty && isFirst && !page.next && !Object.values(asked(query)).some((v) => v?.length);
+    const isNew = isEmpty && isFirst && !page.next && !FILTERS.some((name) => query.has(name));
     table.hidden = isEmpty;
     filters.hidden = isNew;
     fill(found, isNew ? welcome() : isEmpty ? nothing(page) : table, unreadable(page), pages(page, isFirst));
@@ -50,11 +54,11 @@ export async function show(main, { query, signal }) {
     latest = page;
     if (!rows.size) return draw(page);
     for (const one of page.experiments) rows.get(one.id)?.update(one);
-    news.hidden = page.experiments.length === rows.size && page.experiments.every((one) => rows.has(one.id));
+    say(page.experiments.length !== rows.size || !page.experiments.every((one) => rows.has(one.id)));
   }
 
   async function refilter() {
-    for (const name of ["page_token", "state", "name", "tag"]) query.delete(name);
+    for (const name of ["page_token", ...FILTERS]) query.delete(name);
     for (const [name, value] of new FormData(filters)) if (value) query.append(name, value);
     history.replaceState(null, "", query.size ? `/?${query}` : "/");
     await attempt(draw);
@@ -83,6 +87,7 @@ const asked = (query) => ({
   state: query.get("state"),
   name: query.get("name"),
   tag: query.getAll("tag"),
+  page_size: query.get("page_size") ?? PAGE,
   page_token: query.get("page_token"),
 });
 
@@ -169,7 +174,6 @@ function pages(page, isFirst) {
   const newest = new URLSearchParams(location.search);
   newest.delete("page_token");
   const older = page.next && new URLSearchParams(page.next.split("?")[1]);
-  older?.delete("page_size");
   return h(
     "nav",
     { class: "pages", "aria-label": "Pages of the list" },

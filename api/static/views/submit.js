@@ -7,18 +7,21 @@ import { changes, fieldAt, fieldsOf, isObject, joined, merged, rest } from "../f
 import { get, send } from "../http.js";
 
 const SCALES = ["mini", "half", "paper"];
+const FIRST = "fig1a";
 const OWN = "";
 
 export async function show(main, { query, signal }) {
-  const { presets } = await get("/v1/presets", {}, signal);
-  const form = new Form(presets, signal);
-  fill(main, h("h1", {}, "New experiment"), form.node);
+  const form = new Form(query.get("preset") ?? FIRST, signal);
   const given = query.get("set");
+  fill(main, h("h1", {}, "New experiment"));
   if (query.has("experiment")) {
     form.own(await get(`/v1/experiments/${query.get("experiment")}/spec`, {}, signal));
   } else {
-    await form.begin(query.get("preset") ?? presets[0].name, query.get("scale") ?? "mini", given ? JSON.parse(given) : {});
+    await form.begin(query.get("preset") ?? FIRST, query.get("scale") ?? SCALES[0], given ? JSON.parse(given) : {});
   }
+  main.append(form.node);
+  // Last: a service that has just started plans every preset first.
+  form.offer((await get("/v1/presets", {}, signal)).presets);
 }
 
 class Form {
@@ -27,10 +30,10 @@ class Form {
   #spec = {};
   #planned = null; // {body, key}: what was planned last and is still what the form says
 
-  constructor(presets, signal) {
+  constructor(preset, signal) {
     this.signal = signal;
-    const options = presets.map((one) => h("option", { value: one.name }, one.title));
-    this.preset = h("select", { id: "preset", onchange: () => this.#chosen() }, options, h("option", { value: OWN }, "A whole spec of your own"));
+    this.preset = h("select", { id: "preset", onchange: () => this.#chosen() });
+    this.offer([{ name: preset, title: preset }]);
     this.scale = h("select", { id: "scale", onchange: () => this.#chosen() }, SCALES.map((one) => h("option", {}, one)));
     this.json = h("textarea", { id: "json", rows: 5, spellcheck: "false", autocapitalize: "off" });
     this.jsonLabel = h("span");
@@ -43,7 +46,7 @@ class Form {
     this.scaleLabel = labelled("Scale", this.scale);
     this.node = h(
       "form",
-      { class: "halves", novalidate: true, onsubmit: (event) => this.#plan(event), oninput: () => this.#forget() },
+      { class: "halves", novalidate: true, onsubmit: (event) => this.#plan(event), oninput: (event) => this.#edited(event.target) },
       h(
         "div",
         {},
@@ -57,6 +60,14 @@ class Form {
       h("aside", { "aria-label": "Plan" }, h("h2", {}, "Plan and cost"), this.plan, h("p", {}, this.submitButton)),
     );
     this.#forget();
+  }
+
+  // What there is to start from; what is chosen stays so.
+  offer(presets) {
+    const chosen = this.preset.value;
+    const options = presets.map((one) => h("option", { value: one.name }, one.title));
+    fill(this.preset, options, h("option", { value: OWN }, "A whole spec of your own"));
+    if (this.preset.childElementCount > 1 && presets.some((one) => one.name === chosen)) this.preset.value = chosen;
   }
 
   async begin(name, scale, patch = {}) {
@@ -145,17 +156,18 @@ class Form {
     }
   }
 
-  // What was planned is not what the form says now.
-  #forget() {
+  // What was planned is not what the form says now. What else was refused still stands.
+  #edited(input) {
     this.#planned = null;
     this.submitButton.disabled = true;
     fill(this.plan, h("p", { class: "dim" }, "Press Plan to see what would be trained, what is stored already, and what it costs. Planning starts nothing."));
+    unmark(input);
+  }
+
+  #forget() {
+    this.#edited(this.preset);
     fill(this.faults);
-    for (const input of this.node.querySelectorAll("[aria-invalid]")) {
-      input.removeAttribute("aria-invalid");
-      input.removeAttribute("aria-describedby");
-      document.getElementById(`${input.id}-fault`)?.remove();
-    }
+    for (const input of this.node.querySelectorAll("[aria-invalid]")) unmark(input);
   }
 
   #refused(error) {
@@ -182,6 +194,12 @@ class Form {
     const label = pointer ? h("code", {}, pointer) : "JSON";
     return [h("a", { href: `#${input.id}`, onclick: (event) => goTo(event, input) }, label), " "];
   }
+}
+
+function unmark(input) {
+  input.removeAttribute("aria-invalid");
+  input.removeAttribute("aria-describedby");
+  document.getElementById(`${input.id}-fault`)?.remove();
 }
 
 function goTo(event, input) {

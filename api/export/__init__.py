@@ -1,0 +1,1 @@
+"""All of an experiment in one file, which needs no Hubel to be read."""
