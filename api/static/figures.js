@@ -29,7 +29,7 @@ export class Figures {
     this.drawn = null; // what stands in the box, to redraw only what has changed
     this.seen = false;
     this.tabs = new Map(Object.entries(names).map(([name, words]) => [name, this.#tab(name, words)]));
-    this.box = h("div", { class: "drawing" });
+    this.box = h("div", { class: "drawing", tabindex: 0 });
     this.options = h("span");
     this.files = h("p", { class: "files" });
     this.panel = h("div", { id: "figure", role: "tabpanel", class: "figure" }, this.options, this.box, this.files);
@@ -99,6 +99,7 @@ export class Figures {
     const name = this.chosen;
     const query = name === "fisher_layers" && this.normalisation ? { normalisation: this.normalisation } : {};
     const path = `/v1/experiments/${this.id}/figures/${name}`;
+    if (!this.box.childElementCount) fill(this.box, h("p", { class: "dim" }, "Drawing …"));
     try {
       const spec = await get(path, { ...query, format: "vegalite" }, this.signal);
       const text = JSON.stringify(spec);
@@ -125,7 +126,7 @@ export async function drawInto(box, spec, label) {
   const fresh = h("div");
   box.append(fresh);
   try {
-    await embed(fresh, spec, { actions: false, ast: true, renderer: "svg", mode: "vega-lite", tooltip: { theme: "custom" } });
+    await embed(fresh, spec, { actions: false, ast: true, logLevel: 1, renderer: "svg", mode: "vega-lite", tooltip: { theme: "custom" } });
   } catch (error) {
     fresh.remove();
     throw error;
