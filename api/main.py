@@ -15,6 +15,7 @@ from api.auth import Gate
 from api.dependencies import READ, known_parameters
 from api.heads import Heads
 from api.limits import BodyLimit
+from api.mlflow.mirror import Mirror
 from api.readiness import Readiness
 from api.reconcile import Reconciler
 from api.renderer import Renderer
@@ -59,13 +60,18 @@ def create_app(settings: Settings) -> FastAPI:
     service = Service(Records(store), live, Sender(make_app(settings)), settings)
     renderer = Renderer()
     readiness, reconciler = Readiness(store, live), Reconciler(service)
+    mirror = Mirror.of(service, lambda: reconciler.leads)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         scratch.remove_abandoned(settings.scratch)
         readiness.start()
         reconciler.start()
+        if mirror is not None:
+            mirror.start()
         yield
+        if mirror is not None:
+            mirror.stop()
         readiness.stop()
         reconciler.stop()
         renderer.close()

@@ -60,6 +60,10 @@ LAST_PASS = Gauge(
 )
 LEADER = Gauge("hubel_reconcile_leader", "1 where this process leads")
 
+MIRRORED = Counter("hubel_mirror_points", "Points that an MLflow server took")
+MIRROR_FAILURES = Counter("hubel_mirror_failures", "Times that the mirror to MLflow had to wait")
+MIRROR_OPEN = Gauge("hubel_mirror_experiments", "Experiments that are not wholly mirrored")
+
 FATES = ("new", "sharing", "store")
 ACTION_NAMES = (
     "queued", "requeued", "prepared", "planned", "set_aside", "finished", "repaired",

@@ -153,7 +153,7 @@ def mirrored(name: str) -> str:
 
 
 def earliest(moment: float) -> str:
-    """What comes before every experiment id made at this moment, in seconds since 1970, or later."""
+    """Comes before every experiment id made at this moment (seconds since 1970) or later."""
     return f"{max(0, int(moment * 1000)):012x}"
 
 
