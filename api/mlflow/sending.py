@@ -118,7 +118,7 @@ class _Copy:
                 break
             self.server.log(held.id, batch, some)
             held.sent |= {point["key"]: point["step"] for point in batch}
-            there |= some.keys()
+            there.update(some)
             meters.MIRRORED.inc(len(batch))
         if (status := self._status(run)) != RUNNING:
             self.server.end(held.id, status, self._ended(run))
