@@ -16,6 +16,7 @@ from api.dependencies import READ, known_parameters
 from api.dispatch import Dispatcher
 from api.heads import Heads
 from api.limits import BodyLimit
+from api.mlflow.mirror import Mirror
 from api.readiness import Readiness
 from api.reconcile import Reconciler
 from api.renderer import Renderer
@@ -67,6 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
     renderer = Renderer()
     readiness, reconciler = Readiness(store, live), Reconciler(service)
     dispatcher = Dispatcher(service)
+    mirror = Mirror.of(service, lambda: reconciler.leads)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -74,7 +76,11 @@ def create_app(settings: Settings) -> FastAPI:
         readiness.start()
         reconciler.start()
         dispatcher.start()
+        if mirror is not None:
+            mirror.start()
         yield
+        if mirror is not None:
+            mirror.stop()
         readiness.stop()
         reconciler.stop()
         dispatcher.stop()

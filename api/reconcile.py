@@ -44,6 +44,8 @@ class Reconciler:
         self._told: dict[tuple[str, int], str] = {}
         """Why a repair waits."""
         self._long_lived = LongLived()
+        self.leads = False
+        """Whether this process was the one that reconciles, when it last asked."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="reconcile", daemon=True)
 
@@ -61,9 +63,9 @@ class Reconciler:
             try:
                 self._long_lived.pass_over()
                 self.damage.pass_over()
-                leads = self.live.lead(self.owner, 5 * pause + 5)
-                meters.LEADER.set(leads)
-                if leads:
+                self.leads = self.live.lead(self.owner, 5 * pause + 5)
+                meters.LEADER.set(self.leads)
+                if self.leads:
                     self._pass()
             except HubelError as error:
                 log.warning("reconciling waits: %s", error.detail)

@@ -169,6 +169,10 @@ class Service:
             return kept
         return self._keep_tracker(id, self.records.plan(id))
 
+    def tracked(self, id: str) -> Tracker | None:
+        """The same, if it is at hand."""
+        return self._trackers.get(id)
+
     def _keep_tracker(self, id: str, plan: Plan) -> Tracker:
         tracker = Tracker(id, plan)
         return self._trackers.keep(id, tracker, tracker.bytes())

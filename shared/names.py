@@ -27,6 +27,7 @@ MEASUREMENTS = "measurements/"
 BLOBS = "blobs/"
 CLAIMS = "idempotency/"
 TAGGED = "tagged/"
+MIRRORS = "mirrors/mlflow/"
 TIME_BITS = 48
 
 # `fullmatch`: `$` would let a trailing newline pass.
@@ -65,6 +66,8 @@ _KINDS = {
         "index": rf"index/[0-9a-f]{{12}}-{_ID}",
         "active": rf"active/{_ID}",
         "tagged": rf"tagged/{_ID}",
+        "mirror": rf"mirrors/mlflow/{_ID}\.json",
+        "mirror position": r"mirrors/mlflow/position\.json",
         "claim": r"idempotency/(?P<word>[^/]+/[0-9a-f]{64})\.json",
         "dataset use": rf"datasets/by-digest/{_KEY}/used-by/{_ID}",
         "dataset manifest": rf"datasets/by-digest/{_KEY}/manifest\.json",
@@ -163,6 +166,26 @@ def index_entry(id: str) -> str:
 def experiment_of(name: str) -> str:
     """The experiment that a marker or an index entry speaks of."""
     return _experiment(name.rsplit("/", 1)[-1].rsplit("-", 1)[-1])
+
+
+def mirror(id: str) -> str:
+    """How far an experiment is mirrored to an MLflow server."""
+    return f"{MIRRORS}{_experiment(id)}.json"
+
+
+def mirror_position() -> str:
+    """How far the mirror is: which experiments it has still to look at. Listed after the others."""
+    return f"{MIRRORS}position.json"
+
+
+def mirrored(name: str) -> str:
+    """The experiment that such a cursor speaks of."""
+    return _experiment(name.rsplit("/", 1)[-1].removesuffix(".json"))
+
+
+def earliest(moment: float) -> str:
+    """Comes before every experiment id made at this moment (seconds since 1970) or later."""
+    return f"{max(0, int(moment * 1000)):012x}"
 
 
 def idempotency(principal: str, key: str) -> str:
