@@ -4,14 +4,12 @@ Most records are written here as a worker would; one experiment is trained.
 """
 
 import json
-import time
 
 import httpx
 import pytest
 from mlflow_server import mlflow_server
 from small import body
 
-from api import outcome
 from api.mlflow.mirror import Mirror
 from api.mlflow.server import Server
 from api.reconcile import Reconciler
