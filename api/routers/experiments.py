@@ -213,4 +213,5 @@ def shown(status: dict[str, Any]) -> Json:
     path = address(status["id"])
     figures = f"{path}/figures/{{name}}"
     links = {"self": path, **{part: f"{path}/{part}" for part in PARTS}, "figures": figures}
+    links |= {"export": f"{path}/export.zip"}
     return {**status, "links": links}
