@@ -30,7 +30,7 @@ select id, modified from experiment e where spec = 1 and outcome is null
 _NO_SPEC = """
 select id from experiment where spec = 0
 union select m.id from marked m left join experiment e on e.id = m.id
-    where e.id is null and m.kind in ('index', 'active', 'tagged', 'dataset use')
+    where e.id is null and m.kind in ('index', 'active', 'tagged', 'dataset use', 'mirror')
 """
 _STALE = """
 select e.id from experiment e join marked m on m.kind = 'active' and m.id = e.id
@@ -112,6 +112,7 @@ class Bookkeeping:
             "index": names.index_entry(id),
             "active": names.active_marker(id),
             "tagged": names.tagged(id),
+            "mirror": names.mirror(id),
         }
         for kind, key in list(
             self.ledger.rows("select kind, other from marked where id = ? order by kind", id)

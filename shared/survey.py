@@ -22,7 +22,7 @@ from shared.storage import Entry
 
 PREFIXES = (
     names.ACTIVE, names.INDEX, names.TAGGED, names.CLAIMS, names.COPIES, names.REPAIRS,
-    "repair-attempts/", "tokens/", "webhooks/", names.DATASETS,
+    "repair-attempts/", "tokens/", "webhooks/", names.MIRRORS, names.DATASETS,
 )  # fmt: skip
 KEPT_TWICE = frozenset({"spec", "plan", "outcome", "token", "claim", "tags", "webhook"})
 DAMAGED_PLAN = 2
@@ -58,6 +58,8 @@ class Survey:
             "tagged": self._marked,
             "dataset use": self._marked,
             "claim": self._claim,
+            "mirror": self._mirror,
+            "mirror position": self._mirror,
             "manifest": self._manifest,
             "within": self._within,
             "collected": self._collected,
@@ -165,6 +167,18 @@ class Survey:
 
     def _marked(self, entry: Entry, parts: Parts) -> Finding | None:
         self.ledger.add("marked", parts.kind, parts.id, parts.key)
+        return None
+
+    def _mirror(self, entry: Entry, parts: Parts) -> Finding | None:
+        if parts.id:
+            self.ledger.add("marked", parts.kind, parts.id, "")
+        try:
+            self.inspection.json(entry)
+        except Corrupt as error:
+            return self.inspection.damaged(
+                entry, error, "how far the mirror to MLflow is: that server is asked again",
+                self.inspection.removal(entry.name),
+            )  # fmt: skip
         return None
 
     def _repair(self, entry: Entry, parts: Parts) -> Finding | None:
