@@ -262,6 +262,7 @@ def _listed(service: Service, count: int, filters: Json) -> Iterator[Json]:
 
 
 main.add_command(cli_manage.tag)
+main.add_command(cli_manage.delete)
 main.add_command(cli_tokens.token)
 main.add_command(fsck)
 

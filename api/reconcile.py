@@ -54,6 +54,7 @@ class Reconciler:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
+        self.service.deletion.stop()
 
     def _loop(self) -> None:
         pause = self.service.settings.reconcile_seconds
@@ -61,6 +62,7 @@ class Reconciler:
             try:
                 self._long_lived.pass_over()
                 self.damage.pass_over()
+                self.service.records.catch_up()
                 leads = self.live.lead(self.owner, 5 * pause + 5)
                 meters.LEADER.set(leads)
                 if leads:
@@ -74,6 +76,7 @@ class Reconciler:
         with meters.PASS.time():
             self.pass_over()
             damaged = self._mend()
+            self.service.deletion.pass_over()
         meters.LAST_PASS.set_to_current_time()
         self.backlog.publish(self.watch, damaged, 5 * self.service.settings.reconcile_seconds + 15)
 

@@ -7,6 +7,7 @@ from typing import Any
 from api import listing, meters, outcome, status
 from api.acceptance import Acceptance
 from api.damage import Damage
+from api.deletion import Deletion
 from api.experiment import Accepted, Experiment
 from api.index import Index
 from api.measurements import Jobs
@@ -50,7 +51,7 @@ class Service:
         self.acceptance, self.retries = Acceptance(self), Retries(self)
         self.damage = Damage(self)
         self.index, self.outcomes = Index(self.store), Outcomes(self.store)
-        self.remarks = Remarks(self)
+        self.remarks, self.deletion = Remarks(self), Deletion(self)
         self.statuses = Statuses(self.status, self.outcomes, self.remarks.changed_since)
         self._accepted: Cache[Accepted] = Cache(ACCEPTED_BYTES)
         self._trackers: Cache[Tracker] = Cache(TRACKED_BYTES)
@@ -126,6 +127,8 @@ class Service:
         )
 
     def accepted(self, id: str) -> Accepted:
+        if id in self.deletion:
+            raise NotFound(f"There is no experiment {id}: it was deleted")
         if (kept := self._accepted.get(id)) is not None:
             return kept
         try:
