@@ -25,6 +25,7 @@ from api.routers import (
     analysis,
     catalog,
     checkpoints,
+    compare,
     datasets,
     documents,
     events,
@@ -103,7 +104,7 @@ def create_app(settings: Settings) -> FastAPI:
     known = Depends(known_parameters)
     parts = (
         experiments, forks, events, failures, measurements, results, fisher, analysis, checkpoints,
-        export, datasets, catalog, tokens, upkeep, plan, workers, webhooks,
+        export, datasets, catalog, tokens, upkeep, plan, workers, webhooks, compare,
     )  # fmt: skip
     for module in parts:
         app.include_router(module.router, dependencies=[READ, known], responses=errors.refusals())
