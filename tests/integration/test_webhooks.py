@@ -234,6 +234,45 @@ def test_one_receiver_that_hangs_holds_up_no_other(
     assert "no answer within 1.5 s" in http.get(f"/v1/webhooks/{hook}/deliveries").text
 
 
+def test_what_waited_too_long_behind_a_receiver_that_is_away_is_given_up(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one try for all of it."""
+    monkeypatch.setattr(deliveries, "MOST_AGE", 0.0)
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}/hook"
+    hook = service.webhooks.make(webhooks.NewWebhook(url=url), "us")
+    for _ in range(3):
+        ended(service)
+    Dispatcher(service)._serve(hook.id)
+    found = [service.deliveries.shown(name) for name in service.deliveries.newest(hook.id, None)]
+    assert [one["state"] for one in found] == ["failed"] * 3
+    reasons = [one["tries"][-1]["reason"] for one in reversed(found)]
+    assert "no answer" in reasons[0]
+    assert all("not sent: it waited" in reason for reason in reasons[1:])
+    assert list(service.store.names("webhooks/due/")) == []
+
+
+def test_an_end_that_cannot_be_read_holds_up_no_other_and_is_told_once_it_is_mended(
+    service: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "UNREADABLE_SECONDS", 0.2)
+    hook = service.webhooks.make(webhooks.NewWebhook(url=receiver.url), "us")
+    receiver.secret = hook.secret.get_secret_value()
+    damaged, whole = ended(service), ended(service, "failed")
+    name = names.experiment_object(damaged, "outcome.json")
+    kept = service.store.read(name)
+    for each in (name, names.copy(name)):
+        service.store.write(each, b'{"sta')
+    reader = Dispatcher(service_of(service.settings))
+    reader._serve(hook.id)
+    assert [m.body["data"]["id"] for m in receiver.messages] == [whole]
+    service.store.write(name, kept)
+    time.sleep(0.3)
+    reader._serve(hook.id)
+    assert [m.body["data"]["id"] for m in receiver.messages] == [whole, damaged]
+
+
 def test_410_disables_a_webhook_for_good(
     http: httpx.Client, service: Service, receiver: Receiver
 ) -> None:
