@@ -163,9 +163,9 @@ class Dispatcher:
 
     def _event(self, id: str) -> tuple[str, dict[str, Any]]:
         """Its type, and what there is to be told: little, and where there is more."""
-        accepted, outcome = self.service.accepted(id), self.service.outcome(id)
+        accepted, outcome = self.service.accepted(id), self.service.outcomes.of(id, now=True)
         if outcome is None:
-            raise NotFound(f"Experiment {id} has no outcome")
+            raise Corrupt(f"Experiment {id} is marked to have ended, and has no outcome")
         path = f"/v1/experiments/{id}"
         return f"experiment.{outcome['state']}", {
             "id": id,

@@ -56,6 +56,7 @@ class Reconciler:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
+        self.service.deletion.stop()
 
     def _loop(self) -> None:
         pause = self.service.settings.reconcile_seconds
@@ -63,6 +64,7 @@ class Reconciler:
             try:
                 self._long_lived.pass_over()
                 self.damage.pass_over()
+                self.service.records.catch_up()
                 self.leads = self.live.lead(self.owner, 5 * pause + 5)
                 meters.LEADER.set(self.leads)
                 if self.leads:
@@ -76,6 +78,7 @@ class Reconciler:
         with meters.PASS.time():
             self.pass_over()
             damaged = self._mend()
+            self.service.deletion.pass_over()
         meters.LAST_PASS.set_to_current_time()
         self.backlog.publish(self.watch, damaged, 5 * self.service.settings.reconcile_seconds + 15)
 

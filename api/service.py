@@ -8,6 +8,7 @@ from api import listing, meters, outcome, status
 from api.acceptance import Acceptance
 from api.courier import Courier
 from api.damage import Damage
+from api.deletion import Deletion
 from api.deliveries import Deliveries
 from api.experiment import Accepted, Experiment
 from api.forks import Forks
@@ -57,7 +58,7 @@ class Service:
         self.forks = Forks(self)
         self.damage = Damage(self)
         self.index, self.outcomes = Index(self.store), Outcomes(self.store)
-        self.remarks = Remarks(self)
+        self.remarks, self.deletion = Remarks(self), Deletion(self)
         courier = Courier(settings.webhook_private)
         self.webhooks = Webhooks(self.store, courier)
         self.deliveries = Deliveries(self.store, self.webhooks, courier)
@@ -136,6 +137,8 @@ class Service:
         )
 
     def accepted(self, id: str) -> Accepted:
+        if id in self.deletion:
+            raise NotFound(f"There is no experiment {id}: it was deleted")
         if (kept := self._accepted.get(id)) is not None:
             return kept
         try:

@@ -30,14 +30,15 @@ select id, modified from experiment e where spec = 1 and outcome is null
 _NO_SPEC = """
 select id from experiment where spec = 0
 union select m.id from marked m left join experiment e on e.id = m.id
-    where e.id is null and m.kind in ('index', 'active', 'tagged', 'dataset use')
+    where e.id is null and m.kind in ('index', 'active', 'tagged', 'dataset use', 'mirror')
 """
 _STALE = """
 select e.id from experiment e join marked m on m.kind = 'active' and m.id = e.id
     where e.outcome is not null
 """
 _UNLINKED = """
-select e.id, e.measures from experiment e where e.measures is not null and not exists(
+select e.id, e.measures from experiment e where e.measures is not null
+    and not exists(select 1 from marked where kind = 'deleted' and id = e.measures) and not exists(
     select 1 from marked where kind = 'link' and id = e.measures and other = e.id)
 """
 _LINKED_TO_NONE = """
@@ -54,7 +55,8 @@ select m.id, m.other from marked m left join experiment e on e.id = m.other
     where m.kind = 'fork' and e.id is null
 """
 _CLAIMED = """
-select m.id, m.other from marked m where m.kind = 'claim' and not exists(
+select m.id, m.other from marked m where m.kind = 'claim'
+    and not exists(select 1 from marked where kind = 'deleted' and id = m.id) and not exists(
     select 1 from marked i where i.kind = 'index' and i.id = m.id)
 """
 
@@ -112,6 +114,7 @@ class Bookkeeping:
             "index": names.index_entry(id),
             "active": names.active_marker(id),
             "tagged": names.tagged(id),
+            "mirror": names.mirror(id),
         }
         for kind, key in list(
             self.ledger.rows("select kind, other from marked where id = ? order by kind", id)

@@ -28,6 +28,9 @@ BLOBS = "blobs/"
 CLAIMS = "idempotency/"
 TAGGED = "tagged/"
 MIRRORS = "mirrors/mlflow/"
+DELETED, DELETING = "deleted/", "deleting/"
+FREED = "freed/last"
+"""Another one each time that states were removed."""
 TIME_BITS = 48
 
 # `fullmatch`: `$` would let a trailing newline pass.
@@ -68,6 +71,8 @@ _KINDS = {
         "tagged": rf"tagged/{_ID}",
         "mirror": rf"mirrors/mlflow/{_ID}\.json",
         "mirror position": r"mirrors/mlflow/position\.json",
+        "deleted": rf"deleted/{_ID}",
+        "deleting": rf"deleting/{_ID}",
         "claim": r"idempotency/(?P<word>[^/]+/[0-9a-f]{64})\.json",
         "dataset use": rf"datasets/by-digest/{_KEY}/used-by/{_ID}",
         "dataset manifest": rf"datasets/by-digest/{_KEY}/manifest\.json",
@@ -133,6 +138,16 @@ def tags(id: str) -> str:
 def tagged(id: str) -> str:
     """Marks that there is such an object: most experiments have none, and are not asked."""
     return f"{TAGGED}{_experiment(id)}"
+
+
+def deleted(id: str) -> str:
+    """Says that the experiment was deleted, and stays."""
+    return f"{DELETED}{_experiment(id)}"
+
+
+def deleting(id: str) -> str:
+    """Says that something of it may be left."""
+    return f"{DELETING}{_experiment(id)}"
 
 
 def retries(id: str) -> str:

@@ -51,6 +51,8 @@ class Open:
 
 @dataclass
 class Position:
+    since: str
+    """The oldest experiment that is mirrored."""
     newest: str
     """The youngest experiment that was taken up."""
     open: dict[str, Open] = field(default_factory=dict)
@@ -190,7 +192,7 @@ class Mirror:
         late = LATE_SECONDS
         if now > position.list_at:
             late, position.list_at = VERY_LATE_SECONDS, now + AGAIN_SECONDS
-        floor = names.earliest(names.created(position.newest) - late)
+        floor = max(position.since, names.earliest(names.created(position.newest) - late))
         for entry in self.service.index.entries():
             if (id := names.experiment_of(entry)) < floor:
                 break
@@ -205,7 +207,8 @@ class Mirror:
         is under way."""
         try:
             stored = self.store.read_json(names.mirror_position())
-            return Position(stored["newest"], {id: Open() for id in stored["open"]})
+            open = {id: Open() for id in stored["open"]}
+            return Position(stored["since"], stored["newest"], open)
         except NotFound:
             first = next(self.store.names(names.ACTIVE), None)
         except Corrupt as error:
@@ -213,12 +216,12 @@ class Mirror:
             cursors = self.store.names(names.MIRRORS)
             first = next((name for name in cursors if names.parts(name).kind == "mirror"), None)
         id = names.new_experiment_id() if first is None else names.mirrored(first)
-        return Position(id, {} if first is None else {id: Open()})
+        return Position(id, id, {} if first is None else {id: Open()})
 
     def _save(self, position: Position) -> None:
         """What is saved late is found again: by its cursor, or in the list."""
         now, open = time.monotonic(), tuple(sorted(position.open))
         if now >= position.save_at and position.saved != (position.newest, *open):
-            stored = {"newest": position.newest, "open": list(open)}
+            stored = {"since": position.since, "newest": position.newest, "open": list(open)}
             self.store.write_json(names.mirror_position(), stored)
             position.saved, position.save_at = (position.newest, *open), now + SAVE_SECONDS

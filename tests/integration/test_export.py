@@ -61,6 +61,12 @@ def test_every_format_holds_the_same_and_an_archive_all_of_it_and_draws_itself_a
         json.loads((folder / "annotations.json").read_text())
         == http.get(f"{path}/annotations").json()
     )
+    again = json.loads((folder / "spec.json").read_text())
+    assert http.post("/v1/experiments", params={"dry_run": "true"}, json=again).status_code == 200
+    stored = [json.loads(line) for line in (folder / "measured.jsonl").read_text().splitlines()]
+    kinds = {one["probe"]["kind"] for one in stored}
+    assert {one["run"] for one in stored} == {0, 1, 2, 3}
+    assert kinds == {"fisher", "gradient", "second_order", "filters"}
     assert json.loads((folder / "status.json").read_text())["state"] == "succeeded"
     assert len(json.loads((folder / "plan.json").read_text())["runs"]) == 4
     for name, given in (

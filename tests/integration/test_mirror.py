@@ -4,18 +4,23 @@ Most records are written here as a worker would; one experiment is trained.
 """
 
 import json
+import threading
+import time
 
 import httpx
 import pytest
 from mlflow_server import mlflow_server
+from pydantic import SecretStr
+from serving import serving
 from small import body
 
 from api.mlflow.mirror import Mirror
-from api.mlflow.server import Server
+from api.mlflow.server import Away, Server
 from api.reconcile import Reconciler
 from api.service import Service
-from shared import names
+from shared import check, names
 from shared.chain import Manifest
+from shared.findings import Report
 from shared.live import Live
 from shared.probe import FISHER
 from shared.queue import Sender, make_app
@@ -23,6 +28,7 @@ from shared.records import Records
 from shared.results import METRICS
 from shared.spec import ExperimentSpec
 from shared.storage import Storage
+from tests.faults.redis_proxy import RedisProxy
 from worker.preparation import prepare
 
 pytestmark = pytest.mark.services
@@ -40,7 +46,7 @@ def service(settings, storage, mlflow):
     return again(
         settings.model_copy(
             update={
-                "mlflow_uri": settings.s3_secret_key.__class__(mlflow.url),
+                "mlflow_uri": SecretStr(mlflow.url),
                 "mlflow_experiment": settings.s3_bucket,
             }
         )
@@ -201,7 +207,6 @@ def deaths(service, id, after):
 def test_whenever_the_process_dies_each_point_is_there_once(service, mlflow, after):
     id = submit(service)
     mirror_of(service).pass_over()  # it is switched on
-    mirror_of(service)._position = None
     train(service, id)
     assert deaths(service, id, after) > 5
     assert mirrored(service, mlflow) == by_words(expected(service, id))
@@ -234,3 +239,111 @@ def test_an_experiment_is_mirrored_as_it_is_trained(service, mlflow):
     wanted = {"deficit.end": "4", "seed": "0", "training.batch_size": "64", "model.width": "0.05"}
     assert params(last).items() >= wanted.items()
     assert last["info"]["end_time"] >= last["info"]["start_time"]
+
+
+def test_an_outage_of_the_server_costs_nothing(service, mlflow):
+    with RedisProxy(lambda: int(mlflow.url.rsplit(":", 1)[1])) as proxy:
+        uri = SecretStr(f"http://127.0.0.1:{proxy.port}")
+        there = again(service.settings.model_copy(update={"mlflow_uri": uri}))
+        mirror = mirror_of(there)
+        mirror.pass_over()
+        id = submit(there)
+        with proxy.away():
+            train(there, id)
+            with pytest.raises(Away):
+                mirror.pass_over()
+            assert there.outcome(id)["state"] == "succeeded"
+        passes(mirror, id)
+    assert mirrored(service, mlflow) == by_words(expected(service, id))
+
+
+def test_a_server_that_falls_silent_holds_nobody_up(service, mlflow):
+    with RedisProxy(lambda: int(mlflow.url.rsplit(":", 1)[1])) as proxy:
+        changes = {"mlflow_uri": SecretStr(f"http://127.0.0.1:{proxy.port}")}
+        quick = service.settings.model_copy(update=changes | {"reconcile_seconds": 0.2})
+        id = submit(service)
+        with serving(quick):
+            train(service, id, [service.plan(id).runs[2].segments[0]])
+            wait(lambda: service.store.exists(names.mirror(id)))
+            with proxy.silent():
+                begun = time.monotonic()
+                train(service, id)
+                wait(lambda: proxy.swallowed)
+                assert service.outcome(id)["state"] == "succeeded"
+                assert time.monotonic() - begun < 15
+        # What was held back arrives, although nobody waits for it any more.
+        with serving(quick):
+            wait(lambda: service.store.read_json(names.mirror(id))["ended"])
+    assert mirrored(service, mlflow) == by_words(expected(service, id))
+
+
+def wait(until, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_two_processes_that_both_lead_leave_each_point_once(service, mlflow):
+    id = submit(service)
+    mirror_of(service).pass_over()
+    train(service, id)
+    two = [mirror_of(again(service.settings)) for _ in range(2)]
+    threads = [threading.Thread(target=passes, args=(mirror, id)) for mirror in two]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert mirrored(service, mlflow) == by_words(expected(service, id))
+
+
+def test_a_run_that_was_deleted_there_is_left_alone(service, mlflow):
+    id = submit(service)
+    mirror = mirror_of(service)
+    mirror.pass_over()
+    train(service, id, [service.plan(id).runs[2].segments[0]])
+    mirror.pass_over()
+    runs = mlflow.runs(service.settings.mlflow_experiment)
+    (gone,) = (run["info"]["run_id"] for run in runs if tags(run)["hubel.run"] == "2")
+    mirror.server.delete(gone)
+    train(service, id)
+    passes(mirror, id)
+    found = mirrored(service, mlflow)
+    wanted = by_words(expected(service, id))
+    assert found == {name: points for name, points in wanted.items() if name[0] != 2}
+
+
+def test_a_lost_position_is_found_by_the_cursors_and_a_check_knows_both(service, mlflow):
+    id = submit(service)
+    mirror_of(service).pass_over()
+    train(service, id)
+    passes(mirror_of(service), id)
+    another = submit(service, seeds=[1])
+    train(service, another)
+    nobody = "0" * 24
+    service.store.write_json(names.mirror(nobody), {"runs": {}, "ended": True})
+    for name in (names.mirror_position(), names.mirror(id)):
+        service.store.write(name, b"{}, and more")
+    report = Report(repair=True)
+    found = list(
+        check.findings(
+            service.store, service.settings, report, lambda *_: None, False, grace_seconds=0
+        )
+    )
+    told = {f.object for f in found if f.object.startswith(names.MIRRORS)}
+    assert told == {names.mirror_position(), names.mirror(id), names.mirror(nobody)}
+    assert not any(map(service.store.exists, told))
+    mirror = mirror_of(service)
+    passes(mirror, another)
+
+
+def test_nothing_from_before_it_was_switched_on_is_mirrored(service, mlflow):
+    before = submit(service)
+    train(service, before)
+    mirror = mirror_of(service)
+    mirror.pass_over()
+    id = submit(service, seeds=[1])
+    train(service, id)
+    passes(mirror, id)
+    found = mlflow.runs(service.settings.mlflow_experiment)
+    assert {tags(run)["hubel.experiment"] for run in found} == {id}

@@ -435,6 +435,18 @@ def test_a_try_that_was_noted_and_whose_mark_was_not_moved_is_not_lost(
     assert len(receiver.messages) == 2
 
 
+def test_who_has_just_seen_that_there_is_no_end_tells_of_it_all_the_same(
+    service: Service, receiver: Receiver
+) -> None:
+    hook = service.webhooks.make(webhooks.NewWebhook(url=receiver.url), "us")
+    id = ended(service_of(service.settings))
+    (mark,) = service.store.names("webhooks/due/")
+    service.outcomes.none_yet(id)
+    assert service.outcome(id) is None
+    assert Dispatcher(service)._see_to(hook, mark)
+    assert len(receiver.messages) == 1
+
+
 def test_of_two_services_one_tells(
     private: Settings, http: httpx.Client, service: Service, receiver: Receiver
 ) -> None:
