@@ -17,9 +17,10 @@ class Webhooks:
     def list(self) -> Any:
         return self._http.get(PATH)["webhooks"]
 
-    def create(self, url: str, events: Sequence[str], description: str = "") -> Json:
-        """With its `secret`, which is shown this once."""
-        body = {"url": url, "events": asked.plain(events), "description": description}
+    def create(self, url: str, events: Sequence[str] | None = None, description: str = "") -> Json:
+        """With its `secret`, which is shown this once. Without `events`: of all kinds."""
+        body = {"url": url, "description": description}
+        body |= {} if events is None else {"events": asked.plain(events)}
         return dict(self._http.read(self._http.call("POST", PATH, once=True, json=body)))
 
     def delete(self, id: str) -> None:

@@ -17,9 +17,13 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
+from receiver import receiving
+from serving import serving
 from small import body
 
 from hubel import Client, ExperimentFailed, ExperimentSpec, ServiceError
+from shared.settings import Settings
+from shared.storage import Storage
 
 pytestmark = pytest.mark.services
 
@@ -138,6 +142,23 @@ def test_arrays_are_uploaded_by_name(client: Client, tmp_path: Path) -> None:
     assert "ours" in [one["name"] for one in client.datasets()]
     client.delete_dataset("ours")
     assert "ours" not in [one["name"] for one in client.datasets()]
+
+
+def test_a_webhook_is_made_tried_and_deleted(settings: Settings, storage: Storage) -> None:
+    with (
+        receiving() as receiver,
+        serving(settings.model_copy(update={"webhook_private": True})) as url,
+        Client(url) as client,
+    ):
+        made = client.webhooks.create(receiver.url, ["experiment.failed"])
+        receiver.secret = made["secret"]
+        client.webhooks.test(made["id"])
+        assert receiver.told == ["webhook.test"]
+        assert [hook["id"] for hook in client.webhooks.list()] == [made["id"]]
+        assert "secret" not in client.webhooks.list()[0]
+        assert [one["state"] for one in client.webhooks.deliveries(made["id"])] == ["delivered"]
+        client.webhooks.delete(made["id"])
+        assert client.webhooks.list() == []
 
 
 class Loses(BaseHTTPRequestHandler):
