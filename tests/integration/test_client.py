@@ -128,8 +128,12 @@ def test_lists_are_filtered_and_paged_and_errors_name_the_field(client: Client) 
         client.submit(body(model={"name": "all_cnn", "width": 99}))
     assert (caught.value.status, caught.value.errors[0]["pointer"]) == (422, "/model/width")
     assert caught.value.request_id
+    with pytest.raises(ServiceError, match="409"):
+        made[0].delete()
+    made[0].cancel().delete()
+    assert client.experiments() == made[:0:-1]
     with pytest.raises(ServiceError, match="404"):
-        client.experiment("f" * 24)
+        client.experiment(made[0].id)
 
 
 def test_arrays_are_uploaded_by_name(client: Client, tmp_path: Path) -> None:
