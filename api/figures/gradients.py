@@ -133,12 +133,12 @@ def _marks(rows: list[Row], layers: list[str]) -> list["alt.Chart"]:
     x = series.epochs(measured, Grid.of(rows).width)
     held = scales.inside(("low", "high"), ends)
     each = alt.Chart().transform_filter("datum.kind == 'layer'")
-    each = each.encode(x=x, color=_color(layers), detail="quantity:N", strokeDash=_dash())
+    each = each.encode(x=x, color=_color(layers), detail="quantity:N")
     band = each.transform_filter("isValid(datum.low)").transform_calculate(**held)
     return [
         panels.window_marks(),
         band.mark_area(opacity=0.1).encode(y=alt.Y("low:Q", scale=scales.scale(ends)), y2="high:Q"),
-        each.mark_line(strokeWidth=1.7).encode(y=y, tooltip=TOOLTIP),
+        each.mark_line(strokeWidth=1.7).encode(y=y, strokeDash=_dash(), tooltip=TOOLTIP),
     ]
 
 

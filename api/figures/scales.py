@@ -1,7 +1,7 @@
 """Scales for magnitudes: how much of one is shown, and when it is logarithmic."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from api.figures import style
 from shared.results import Row
@@ -33,8 +33,9 @@ def is_log(ends: Sequence[float]) -> bool:
 def scale(ends: Sequence[float]) -> "alt.Scale":
     import altair as alt
 
-    kind: Literal["log", "linear"] = "log" if is_log(ends) else "linear"
-    return alt.Scale(domain=list(ends), nice=False, zero=False, type=kind)
+    if is_log(ends):
+        return alt.Scale(domain=list(ends), nice=False, type="log")
+    return alt.Scale(domain=list(ends), nice=False, zero=False, type="linear")
 
 
 def axis(name: str, title: str, ends: Sequence[float]) -> "alt.Y":
