@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from api import meters
 from api.in_flight import InFlight, refused
 from shared import logs, names, planning, schedule
-from shared.errors import Corrupt, Invalid, NotFound
+from shared.errors import Conflict, Corrupt, Invalid, NotFound
 from shared.plan import Plan
 from shared.precious import Precious
 from shared.tokens import Principal
@@ -85,7 +85,14 @@ class Acceptance:
             id = self._first(names.idempotency(principal, key), body)
         except NotFound:
             return None
-        return id if self.store.exists(names.index_entry(id)) else None
+        if self.store.exists(names.index_entry(id)):
+            return id
+        if self.service.deletion.deletions.has(id):
+            raise Conflict(
+                f"The experiment {id} that was made with this Idempotency-Key has been deleted: to"
+                " submit it again, use a new key"
+            )
+        return None
 
     def _claim(self, body: Json, principal: str, key: str, id: str) -> str:
         """The id that this key stands for: ours if we are the first to use it."""

@@ -298,6 +298,7 @@ def _listed(service: Service, count: int, filters: Json) -> Iterator[Json]:
 
 
 main.add_command(cli_manage.tag)
+main.add_command(cli_manage.delete)
 main.add_command(cli_tokens.token)
 main.add_command(cli_webhooks.webhook)
 main.add_command(fsck)

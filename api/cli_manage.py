@@ -1,4 +1,4 @@
-"""`hubel tag`: what is said of an experiment once it is there."""
+"""`hubel tag` and `hubel delete`: what is said of an experiment once it is there, and its end."""
 
 import click
 
@@ -26,6 +26,21 @@ def tag(service: Service, id: str, changes: tuple[str, ...], notes: str | None) 
     found = service.read(answer, *STATUS, "tags")
     for line in words.remarks(found):
         click.echo(line)
+
+
+@click.command()
+@click.argument("id")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_service
+def delete(service: Service, id: str, yes: bool) -> None:
+    """Delete an experiment that has ended, and what nothing else needs of it."""
+    path = f"/v1/experiments/{word(id)}"
+    if not yes:
+        found = service.read(service.get(path), *STATUS)
+        shown = f"{id}  {found['state']}  {words.plain(found['name'])}".rstrip()
+        click.confirm(f"{shown}\nDelete it, and what only it needs? That is for good", abort=True)
+    service.delete(path)
+    click.echo(f"{id} deleted")
 
 
 def _change(text: str) -> tuple[str, str | None]:

@@ -86,10 +86,10 @@ class Dispatcher:
                 self.store.remove(names.webhook_deleted(id))
 
     def _serve(self, id: str) -> None:
+        marks: list[str] = []
         try:
             if marks := self.deliveries.due(id):
                 self._tell(self.webhooks.find(id), marks)
-                self.webhooks.news.set()  # more may be due, or others wait for this thread
         except NotFound:  # deleted meanwhile
             pass
         except HubelError as error:
@@ -100,18 +100,21 @@ class Dispatcher:
             self._let_rest(id)
         finally:
             self._under_way.discard(id)
+            if marks:  # more may be due, or others wait for this thread
+                self.webhooks.news.set()
 
     def _tell(self, webhook: Webhook, marks: list[str]) -> None:
         for number, mark in enumerate(marks):
             if self._stop.is_set():
                 return
-            if self._see_to(webhook, mark):
+            is_well = self._see_to(webhook, mark)
+            if is_well:
                 self._resting.pop(webhook.id, None)
-                continue
-            self._let_rest(webhook.id)
-            for other in marks[number + 1 :]:
-                self._give_up_old(webhook, other)
-            return
+            elif is_well is not None:
+                self._let_rest(webhook.id)
+                for other in marks[number + 1 :]:
+                    self._give_up_old(webhook, other)
+                return
 
     def _let_rest(self, id: str) -> None:
         """One receiver that is away costs a try now and then, however many messages wait for it."""
@@ -119,28 +122,28 @@ class Dispatcher:
         seconds = min(2.0 ** min(failures, 20), LONGEST_REST)
         self._resting[id] = Rest(failures, time.monotonic() + seconds)
 
-    def _see_to(self, webhook: Webhook, mark: str) -> bool:
-        """False where whoever receives is not well."""
+    def _see_to(self, webhook: Webhook, mark: str) -> bool | None:
+        """Whether whoever receives is well; None where nothing was sent."""
         due, message = names.due_of(mark)
         try:
             type, data = self._event(names.told_of(message))
         except NotFound:  # the experiment was deleted
             self.deliveries.forget(webhook.id, message, mark)
-            return True
+            return None
         except (Corrupt, TooNew) as error:
             log.warning("webhook %s: %s", webhook.id, error.detail)
             self.deliveries.look_later(webhook.id, message, mark)
-            return True
+            return None
         if type not in webhook.events:
             self.store.remove(mark)
-            return True
+            return None
         delivery = self.deliveries.find(webhook.id, message) or first(message, type, due)
         if delivery.due != due:  # whoever noted this died before they moved the mark
             self.deliveries.put_off(webhook.id, mark, delivery)
-            return True
+            return None
         if webhook.disabled is not None:
             self.deliveries.give_up(webhook.id, mark, delivery, "the webhook is disabled")
-            return True
+            return None
         after = self.deliveries.attempt(webhook, delivery, data)
         self.deliveries.put_off(webhook.id, mark, after)
         if after.state != "delivered":
@@ -160,9 +163,9 @@ class Dispatcher:
 
     def _event(self, id: str) -> tuple[str, dict[str, Any]]:
         """Its type, and what there is to be told: little, and where there is more."""
-        accepted, outcome = self.service.accepted(id), self.service.outcome(id)
+        accepted, outcome = self.service.accepted(id), self.service.outcomes.of(id, now=True)
         if outcome is None:
-            raise NotFound(f"Experiment {id} has no outcome")
+            raise Corrupt(f"Experiment {id} is marked to have ended, and has no outcome")
         path = f"/v1/experiments/{id}"
         return f"experiment.{outcome['state']}", {
             "id": id,

@@ -65,6 +65,8 @@ def _found(service: "Service", ids: list[str], wanted: Filter) -> dict[str, Stat
     found: dict[str, Status | HubelError] = {}
     matching = []
     for id in ids:
+        if id in service.deletion:  # of late: the list that is kept in memory has it
+            continue
         try:
             if _is_named(service.accepted(id).spec, wanted):
                 matching.append(id)

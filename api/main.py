@@ -16,6 +16,7 @@ from api.dependencies import READ, known_parameters
 from api.dispatch import Dispatcher
 from api.heads import Heads
 from api.limits import BodyLimit
+from api.mlflow.mirror import Mirror
 from api.readiness import Readiness
 from api.reconcile import Reconciler
 from api.renderer import Renderer
@@ -24,6 +25,7 @@ from api.routers import (
     analysis,
     catalog,
     checkpoints,
+    compare,
     datasets,
     documents,
     events,
@@ -67,6 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
     renderer = Renderer()
     readiness, reconciler = Readiness(store, live), Reconciler(service)
     dispatcher = Dispatcher(service)
+    mirror = Mirror.of(service, lambda: reconciler.leads)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -74,7 +77,11 @@ def create_app(settings: Settings) -> FastAPI:
         readiness.start()
         reconciler.start()
         dispatcher.start()
+        if mirror is not None:
+            mirror.start()
         yield
+        if mirror is not None:
+            mirror.stop()
         readiness.stop()
         reconciler.stop()
         dispatcher.stop()
@@ -97,7 +104,7 @@ def create_app(settings: Settings) -> FastAPI:
     known = Depends(known_parameters)
     parts = (
         experiments, forks, events, failures, measurements, results, fisher, analysis, checkpoints,
-        export, datasets, catalog, tokens, upkeep, plan, workers, webhooks,
+        export, datasets, catalog, tokens, upkeep, plan, workers, webhooks, compare,
     )  # fmt: skip
     for module in parts:
         app.include_router(module.router, dependencies=[READ, known], responses=errors.refusals())

@@ -61,6 +61,9 @@ LAST_PASS = Gauge(
 LEADER = Gauge("hubel_reconcile_leader", "1 where this process leads")
 
 WEBHOOK_TRIES = Counter("hubel_webhook_tries", "Messages sent to webhooks", ["result"])
+MIRRORED = Counter("hubel_mirror_points", "Points that an MLflow server took")
+MIRROR_FAILURES = Counter("hubel_mirror_failures", "Times that the mirror to MLflow had to wait")
+MIRROR_OPEN = Gauge("hubel_mirror_experiments", "Experiments that are not wholly mirrored")
 
 FATES = ("new", "sharing", "store")
 ACTION_NAMES = (

@@ -195,6 +195,7 @@ _FOLLOW = {
         "experiment_failures",
         "experiment_plan",
         "update_experiment",
+        "delete_experiment",
     )
 } | {
     "experiment_figure": {

@@ -34,11 +34,12 @@ class Outcomes:
         """Without asking anybody."""
         return self._seen.get(id)
 
-    def of(self, id: str) -> dict[str, Any] | None:
+    def of(self, id: str, now: bool = False) -> dict[str, Any] | None:
+        """`now`: that there was none a moment ago counts for nothing."""
         if (seen := self._seen.get(id)) is not None:
             return seen
         begun = time.monotonic()
-        if begun - (self._none.get(id) or float("-inf")) < FRESH_SECONDS:
+        if not now and begun - (self._none.get(id) or float("-inf")) < FRESH_SECONDS:
             return None
         try:
             found = Precious(self.store).read(names.experiment_object(id, "outcome.json"))

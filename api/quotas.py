@@ -129,20 +129,31 @@ class Quotas:
         try:
             found = self.service.experiment(experiment)
         except NotFound:
-            return 0.0 if names.age_of(experiment) > LOST_AFTER_SECONDS else None
+            return self._of_none(experiment, charged)
         if found.outcome is None:
             return None
         ended = datetime.fromisoformat(found.outcome["finished"])
         if datetime.now(UTC) - ended < timedelta(seconds=ENDED_FOR_SECONDS):
             return None
-        if found.plan is None:
+        return charged * self.share(experiment)
+
+    def _of_none(self, experiment: str, charged: float) -> float | None:
+        """To delete an experiment gives nothing back."""
+        if (share := self.service.deletion.share(experiment)) is not None:
+            return charged * share
+        return 0.0 if names.age_of(experiment) > LOST_AFTER_SECONDS else None
+
+    def share(self, experiment: str) -> float:
+        """Of what an experiment that has ended was charged with, the part that it has used."""
+        plan = self.service.plan_left(experiment)
+        if plan is None:
             return 0.0
-        planned, replayed = found.plan.epochs.new, found.plan.epochs.replayed
+        planned, replayed = plan.epochs.new, plan.epochs.replayed
         if planned == 0:
-            return charged
+            return 1.0
         self.service.done_segments(experiment)
         trained = self.service.tracker(experiment).trained
-        return charged * min(1.0, (trained + replayed) / (planned + replayed))
+        return min(1.0, (trained + replayed) / (planned + replayed))
 
 
 def _refusal(principal: Principal, used: float, asked: float) -> Forbidden:

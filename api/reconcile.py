@@ -44,6 +44,8 @@ class Reconciler:
         self._told: dict[tuple[str, int], str] = {}
         """Why a repair waits."""
         self._long_lived = LongLived()
+        self.leads = False
+        """Whether this process was the one that reconciles, when it last asked."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="reconcile", daemon=True)
 
@@ -54,6 +56,7 @@ class Reconciler:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
+        self.service.deletion.stop()
 
     def _loop(self) -> None:
         pause = self.service.settings.reconcile_seconds
@@ -61,9 +64,10 @@ class Reconciler:
             try:
                 self._long_lived.pass_over()
                 self.damage.pass_over()
-                leads = self.live.lead(self.owner, 5 * pause + 5)
-                meters.LEADER.set(leads)
-                if leads:
+                self.service.records.catch_up()
+                self.leads = self.live.lead(self.owner, 5 * pause + 5)
+                meters.LEADER.set(self.leads)
+                if self.leads:
                     self._pass()
             except HubelError as error:
                 log.warning("reconciling waits: %s", error.detail)
@@ -74,6 +78,7 @@ class Reconciler:
         with meters.PASS.time():
             self.pass_over()
             damaged = self._mend()
+            self.service.deletion.pass_over()
         meters.LAST_PASS.set_to_current_time()
         self.backlog.publish(self.watch, damaged, 5 * self.service.settings.reconcile_seconds + 15)
 

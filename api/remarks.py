@@ -6,9 +6,9 @@ where that still stands, or else reads again."""
 import logging
 import random
 import time
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from api.marked import Marked
 from shared import ahead, names, remarks
 from shared.cache import Cache
 from shared.errors import Conflict, Corrupt, NotFound
@@ -22,8 +22,6 @@ log = logging.getLogger(__name__)
 
 FRESH_SECONDS = 2.0
 """After so long a change by another process shows here."""
-LISTED_SHARE = 0.1
-"""Of the time, at most, goes into listing which experiments have any."""
 BYTES, CHANGES_BYTES = 16 << 20, 1 << 20
 ENTRY, CHANGE = 600, 200
 """What an entry takes in memory, without notes."""
@@ -40,9 +38,7 @@ class Remarks:
         self._seen: Cache[tuple[float, Json | None]] = Cache(BYTES)
         """When it was read, and what there was."""
         self._changed: Cache[float] = Cache(CHANGES_BYTES)
-        self._marked: set[str] = set()
-        self._list_at = float("-inf")
-        self._listing = Lock()
+        self._marked = Marked(self.store, names.TAGGED)
 
     def of(self, id: str) -> Json:
         """`tags` and `notes`. What is damaged twice counts as what was accepted: the experiment is
@@ -54,12 +50,16 @@ class Remarks:
 
     def many(self, ids: list[str]) -> list[Json]:
         """In order; those that have any are asked for at the same time."""
-        ahead.each(self.of, [id for id in ids if self._is_marked(id)])
+        ahead.each(self.of, [id for id in ids if id in self._marked])
         return [self.of(id) for id in ids]
 
     def changed_since(self, id: str, moment: float) -> bool:
         """By this process, on the monotonic clock."""
         return (self._changed.get(id) or float("-inf")) >= moment
+
+    def note_change(self, id: str) -> None:
+        """What was made of it before is not shown any more."""
+        self._changed.replace(id, time.monotonic(), CHANGE)
 
     def patch(self, id: str, patch: RemarksPatch) -> Json:
         accepted, until = self.service.accepted(id), time.monotonic() + TRIES_SECONDS
@@ -69,7 +69,7 @@ class Remarks:
             before = remarks.as_accepted(accepted.spec) if found is None else found
             after = patch.applied(before)
             if after == before or self._write(id, after, version):
-                self._changed.replace(id, time.monotonic(), CHANGE)
+                self.note_change(id)
                 self._keep(id, time.monotonic(), after)
                 return after
             time.sleep(random.uniform(0.01, 0.1))  # noqa: S311 - apart, not secret
@@ -79,24 +79,14 @@ class Remarks:
 
     def _write(self, id: str, remarks: Json, version: str | None) -> bool:
         """The mark first, so that nobody misses what comes."""
-        if not self._is_marked(id):
+        if id not in self._marked:
             self.store.write(names.tagged(id), b"")
-            with self._listing:
-                self._marked.add(id)
+            self._marked.add(id)
         return Precious(self.store).swap(names.tags(id), remarks, version)
-
-    def _is_marked(self, id: str) -> bool:
-        with self._listing:
-            if (begun := time.monotonic()) >= self._list_at:
-                found = self.store.names(names.TAGGED)
-                self._marked = {names.experiment_of(name) for name in found}
-                took = time.monotonic() - begun
-                self._list_at = begun + max(FRESH_SECONDS, took / LISTED_SHARE)
-            return id in self._marked
 
     def _read_again(self, id: str) -> Json | None:
         begun = time.monotonic()
-        found = self._stored(id) if self._is_marked(id) else None
+        found = self._stored(id) if id in self._marked else None
         if not self.changed_since(id, begun):
             self._keep(id, begun, found)
         return found

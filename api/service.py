@@ -8,6 +8,7 @@ from api import listing, meters, outcome, status
 from api.acceptance import Acceptance
 from api.courier import Courier
 from api.damage import Damage
+from api.deletion import Deletion
 from api.deliveries import Deliveries
 from api.experiment import Accepted, Experiment
 from api.forks import Forks
@@ -57,7 +58,7 @@ class Service:
         self.forks = Forks(self)
         self.damage = Damage(self)
         self.index, self.outcomes = Index(self.store), Outcomes(self.store)
-        self.remarks = Remarks(self)
+        self.remarks, self.deletion = Remarks(self), Deletion(self)
         courier = Courier(settings.webhook_private)
         self.webhooks = Webhooks(self.store, courier)
         self.deliveries = Deliveries(self.store, self.webhooks, courier)
@@ -136,6 +137,8 @@ class Service:
         )
 
     def accepted(self, id: str) -> Accepted:
+        if id in self.deletion:
+            raise NotFound(f"There is no experiment {id}: it was deleted")
         if (kept := self._accepted.get(id)) is not None:
             return kept
         try:
@@ -168,6 +171,10 @@ class Service:
         if (kept := self._trackers.get(id)) is not None:
             return kept
         return self._keep_tracker(id, self.records.plan(id))
+
+    def tracked(self, id: str) -> Tracker | None:
+        """The same, if it is at hand."""
+        return self._trackers.get(id)
 
     def _keep_tracker(self, id: str, plan: Plan) -> Tracker:
         tracker = Tracker(id, plan)
@@ -235,7 +242,7 @@ class Service:
         the reconcile loop does the rest, whoever dies on the way."""
         ours = self.outcomes.write(id, outcome)
         if (ended := outcome if ours else self.outcome(id)) is not None:
-            self.webhooks.tell(id, ended)
+            self.webhooks.tell(id, ended, again=not ours)
             self.store.remove(names.active_marker(id))
         if ours:
             meters.ENDED.labels(outcome["state"]).inc()

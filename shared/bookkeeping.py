@@ -30,22 +30,33 @@ select id, modified from experiment e where spec = 1 and outcome is null
 _NO_SPEC = """
 select id from experiment where spec = 0
 union select m.id from marked m left join experiment e on e.id = m.id
-    where e.id is null and m.kind in ('index', 'active', 'tagged', 'dataset use')
+    where e.id is null and m.kind in ('index', 'active', 'tagged', 'dataset use', 'mirror')
 """
 _STALE = """
 select e.id from experiment e join marked m on m.kind = 'active' and m.id = e.id
     where e.outcome is not null
 """
 _UNLINKED = """
-select e.id, e.measures from experiment e where e.measures is not null and not exists(
+select e.id, e.measures from experiment e where e.measures is not null
+    and not exists(select 1 from marked where kind = 'deleted' and id = e.measures) and not exists(
     select 1 from marked where kind = 'link' and id = e.measures and other = e.id)
 """
 _LINKED_TO_NONE = """
 select m.id, m.other from marked m left join experiment e on e.id = m.other
     where m.kind = 'link' and e.id is null
 """
+_FORK_UNLINKED = """
+select m.id, m.other from marked m join experiment e on e.id = m.other and e.spec = 1
+    where m.kind = 'forks' and not exists(
+    select 1 from marked l where l.kind = 'fork' and l.id = m.other and l.other = m.id)
+"""
+_FORK_OF_NONE = """
+select m.id, m.other from marked m left join experiment e on e.id = m.other
+    where m.kind = 'fork' and e.id is null
+"""
 _CLAIMED = """
-select m.id, m.other from marked m where m.kind = 'claim' and not exists(
+select m.id, m.other from marked m where m.kind = 'claim'
+    and not exists(select 1 from marked where kind = 'deleted' and id = m.id) and not exists(
     select 1 from marked i where i.kind = 'index' and i.id = m.id)
 """
 
@@ -78,6 +89,7 @@ class Bookkeeping:
         yield from self._unmarked()
         yield from self._unlinked()
         yield from self._linked_to_none()
+        yield from self._forks()
         yield from self._claims()
         yield from self._kept_once()
         yield from self._repairs()
@@ -102,6 +114,7 @@ class Bookkeeping:
             "index": names.index_entry(id),
             "active": names.active_marker(id),
             "tagged": names.tagged(id),
+            "mirror": names.mirror(id),
         }
         for kind, key in list(
             self.ledger.rows("select kind, other from marked where id = ? order by kind", id)
@@ -185,6 +198,22 @@ class Bookkeeping:
                 name = names.measurement_job(id, job)
                 yield self._finding(
                     ORPHAN, name, f"there is no job {job}", "a link to a job",
+                    self.inspection.removal(name),
+                )  # fmt: skip
+
+    def _forks(self) -> Iterator[Finding]:
+        """A fork of what was deleted is linked nowhere, and needs it no more."""
+        for made, old in self.ledger.rows(_FORK_UNLINKED):
+            if self.inspection.is_gone(name := names.fork(old, made)):
+                yield self._finding(
+                    MISSING, name, f"nothing, although {made} goes on from this experiment",
+                    "a link", self._marker(name),
+                )  # fmt: skip
+        for old, made in self.ledger.rows(_FORK_OF_NONE):
+            if self.inspection.is_gone(names.experiment_object(made, "spec.json")):
+                name = names.fork(old, made)
+                yield self._finding(
+                    ORPHAN, name, f"there is no experiment {made}", "a link to a fork",
                     self.inspection.removal(name),
                 )  # fmt: skip
 

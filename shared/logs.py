@@ -24,8 +24,9 @@ def set_up(level: str, form: Literal["json", "text"]) -> None:
     handler.setFormatter(_json() if form == "json" else _Text())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.setLogRecordFactory(_record)
-    if level != "debug":  # two lines of each task, which say nothing that ours do not
-        logging.getLogger("celery").setLevel(logging.WARNING)
+    if level != "debug":  # lines of each task and request, which say nothing that ours do not
+        for library in ("celery", "httpx"):
+            logging.getLogger(library).setLevel(logging.WARNING)
 
 
 @contextmanager

@@ -27,6 +27,10 @@ MEASUREMENTS = "measurements/"
 BLOBS = "blobs/"
 CLAIMS = "idempotency/"
 TAGGED = "tagged/"
+MIRRORS = "mirrors/mlflow/"
+DELETED, DELETING = "deleted/", "deleting/"
+FREED = "freed/last"
+"""Another one each time that states were removed."""
 TIME_BITS = 48
 
 # `fullmatch`: `$` would let a trailing newline pass.
@@ -54,6 +58,7 @@ _KINDS = {
         "outcome": rf"experiments/{_ID}/outcome\.json",
         "tags": rf"experiments/{_ID}/tags\.json",
         "link": rf"experiments/{_ID}/measurements/(?P<word>[0-9a-f]{{24}})\.json",
+        "fork": rf"experiments/{_ID}/forks/(?P<word>[0-9a-f]{{24}})",
         "copy": r"copies/(?P<word>.+\.json)",
         "token": r"tokens/.+\.json",
         "webhook": rf"webhooks/by-id/{_HOOK}\.json",
@@ -64,6 +69,10 @@ _KINDS = {
         "index": rf"index/[0-9a-f]{{12}}-{_ID}",
         "active": rf"active/{_ID}",
         "tagged": rf"tagged/{_ID}",
+        "mirror": rf"mirrors/mlflow/{_ID}\.json",
+        "mirror position": r"mirrors/mlflow/position\.json",
+        "deleted": rf"deleted/{_ID}",
+        "deleting": rf"deleting/{_ID}",
         "claim": r"idempotency/(?P<word>[^/]+/[0-9a-f]{64})\.json",
         "dataset use": rf"datasets/by-digest/{_KEY}/used-by/{_ID}",
         "dataset manifest": rf"datasets/by-digest/{_KEY}/manifest\.json",
@@ -131,6 +140,16 @@ def tagged(id: str) -> str:
     return f"{TAGGED}{_experiment(id)}"
 
 
+def deleted(id: str) -> str:
+    """Says that the experiment was deleted, and stays."""
+    return f"{DELETED}{_experiment(id)}"
+
+
+def deleting(id: str) -> str:
+    """Says that something of it may be left."""
+    return f"{DELETING}{_experiment(id)}"
+
+
 def retries(id: str) -> str:
     """Prefix of what links an experiment to those that try it again."""
     return experiment_object(id, "retries") + "/"
@@ -162,6 +181,26 @@ def index_entry(id: str) -> str:
 def experiment_of(name: str) -> str:
     """The experiment that a marker or an index entry speaks of."""
     return _experiment(name.rsplit("/", 1)[-1].rsplit("-", 1)[-1])
+
+
+def mirror(id: str) -> str:
+    """How far an experiment is mirrored to an MLflow server."""
+    return f"{MIRRORS}{_experiment(id)}.json"
+
+
+def mirror_position() -> str:
+    """How far the mirror is: which experiments it has still to look at. Listed after the others."""
+    return f"{MIRRORS}position.json"
+
+
+def mirrored(name: str) -> str:
+    """The experiment that such a cursor speaks of."""
+    return _experiment(name.rsplit("/", 1)[-1].removesuffix(".json"))
+
+
+def earliest(moment: float) -> str:
+    """Comes before every experiment id made at this moment (seconds since 1970) or later."""
+    return f"{max(0, int(moment * 1000)):012x}"
 
 
 def idempotency(principal: str, key: str) -> str:
@@ -202,6 +241,11 @@ def webhook(id: str) -> str:
 def webhook_of(name: str) -> str:
     """That such a name, or one of those below, speaks of."""
     return _webhook(name.rsplit("/", 1)[-1].removesuffix(".json"))
+
+
+def webhook_created(id: str) -> int:
+    """When its id was made, in milliseconds since 1970."""
+    return int(_webhook(id)[:12], 16)
 
 
 def webhook_disabled(id: str) -> str:

@@ -1,5 +1,5 @@
 """What the store holds of training: manifests, metrics, measurements. Immutable once written, and
-so kept in memory once read."""
+so kept in memory once read, until somebody has deleted what nothing needs."""
 
 import json
 import logging
@@ -30,6 +30,7 @@ class Records:
     def __init__(self, store: Storage) -> None:
         self.store = store
         self._cache: Cache[Any] = Cache(KEPT_BYTES)
+        self._freed: str | None = None
 
     def plan(self, experiment: str) -> Plan:
         """Not kept here: its size has no bound. TooNew where it is whole and no plan."""
@@ -116,6 +117,12 @@ class Records:
     def forget(self) -> None:
         """Something was written anew that otherwise never changes."""
         self._cache.clear()
+
+    def catch_up(self) -> None:
+        """Forget what was read, where states have been removed since. One question."""
+        if (freed := self.store.version(names.FREED)) != self._freed:
+            self.forget()
+            self._freed = freed
 
     def _metrics_blob(self, manifest: Manifest) -> bytes:
         try:

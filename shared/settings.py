@@ -24,6 +24,14 @@ def _checked(token: SecretStr | None) -> SecretStr | None:
     return token if text else None
 
 
+def _address(uri: SecretStr | None) -> SecretStr | None:
+    """An empty one is none. It may hold a password."""
+    text = uri.get_secret_value() if uri else ""
+    if text and not re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", text):
+        raise ValueError("has to be http://host:port or https://..., without ? and #")
+    return uri if text else None
+
+
 class Settings(BaseSettings):
     # What is wrong with a secret is said without the secret.
     model_config = SettingsConfigDict(
@@ -79,6 +87,13 @@ class Settings(BaseSettings):
         False, description="webhooks may lead to private addresses and to this machine too"
     )
     link_seconds: int = Field(900, ge=1, le=604_800, description="for a download to begin")
+
+    # Mirror of results to an MLflow tracking server, made by the API process that reconciles.
+    mlflow_uri: Annotated[SecretStr | None, AfterValidator(_address)] = Field(
+        None, description="http(s)://[user:password@]host[:port][/path]; null: no mirror"
+    )
+    mlflow_experiment: str = Field("hubel", min_length=1, max_length=500)
+    mlflow_token: SecretStr | None = Field(None, description="sent as a bearer token")
 
     # Worker.
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -22,9 +22,14 @@ from shared.storage import Entry
 
 PREFIXES = (
     names.ACTIVE, names.INDEX, names.TAGGED, names.CLAIMS, names.COPIES, names.REPAIRS,
-    "repair-attempts/", "tokens/", "webhooks/", names.DATASETS,
+    names.DELETING, "repair-attempts/", "tokens/", "webhooks/", names.MIRRORS, names.DATASETS,
 )  # fmt: skip
 KEPT_TWICE = frozenset({"spec", "plan", "outcome", "token", "claim", "tags", "webhook"})
+OWN = frozenset({
+    "spec", "plan", "outcome", "tags", "link", "fork", "mirror", "index", "active", "tagged",
+    "repair", "dataset use",
+})  # fmt: skip
+"""Kinds of objects that are one experiment's alone."""
 DAMAGED_PLAN = 2
 """In the column `plan`: 0 none, 1 whole."""
 
@@ -39,6 +44,7 @@ class Survey:
         by."""
         self.inspection, self.quick, self.unread = inspection, quick, unread
         self.store, self.ledger = inspection.store, inspection.ledger
+        self._deleted: set[str] = set()
         self._handlers: dict[str, Handler] = {
             "spec": self._spec,
             "plan": self._plan,
@@ -51,12 +57,16 @@ class Survey:
             "due": self._of_webhook,
             "delivery": self._delivery,
             "link": self._link,
+            "fork": self._fork,
             "repair": self._repair,
             "index": self._marked,
             "active": self._marked,
             "tagged": self._marked,
+            "deleted": self._buried,
             "dataset use": self._marked,
             "claim": self._claim,
+            "mirror": self._mirror,
+            "mirror position": self._mirror,
             "manifest": self._manifest,
             "within": self._within,
             "collected": self._collected,
@@ -69,14 +79,15 @@ class Survey:
         }
 
     def everything(self) -> Iterator[Finding]:
-        for prefix in (names.EXPERIMENTS, *PREFIXES, names.SEGMENTS, names.MEASUREMENTS):
+        first, last = (names.DELETED, names.EXPERIMENTS), (names.SEGMENTS, names.MEASUREMENTS)
+        for prefix in (*first, *PREFIXES, *last):
             yield from self.walk(prefix)
         yield from self.walk(names.BLOBS)
 
     def walk(self, prefix: str) -> Iterator[Finding]:
         for entry in self.store.entries(prefix):
             parts = names.parts(entry.name)
-            if parts.kind in self.unread:
+            if parts.kind in self.unread or self._is_on_its_way_out(parts):
                 continue
             self.inspection.report.tally.objects += 1
             if parts.kind in KEPT_TWICE:
@@ -87,6 +98,15 @@ class Survey:
                 continue
             if finding is not None:
                 yield finding
+
+    def _is_on_its_way_out(self, parts: Parts) -> bool:
+        """What is left of an experiment that was deleted."""
+        own = names.parts(parts.word) if parts.kind == "copy" else parts
+        return own.kind in OWN and own.id in self._deleted
+
+    def _buried(self, entry: Entry, parts: Parts) -> Finding | None:
+        self._deleted.add(parts.id)
+        return self._marked(entry, parts)
 
     # --- experiments ---
 
@@ -104,6 +124,8 @@ class Survey:
             stored = self.inspection.json(entry)
             stored_spec.read(parts.id, stored)
             self._experiment(entry, parts, "measures", stored.get("measures"))
+            if (forked := stored.get("forks")) is not None:
+                self.ledger.add("marked", "forks", parts.id, forked)
         except (Corrupt, TooNew, ValidationError, KeyError, TypeError) as error:
             return self.inspection.damaged(
                 entry, error, "the accepted spec: only its copy says it, too. Else restore it from"
@@ -156,8 +178,24 @@ class Survey:
             )
         return None
 
+    def _fork(self, entry: Entry, parts: Parts) -> Finding | None:
+        self.ledger.add("marked", "fork", parts.id, parts.word)
+        return None
+
     def _marked(self, entry: Entry, parts: Parts) -> Finding | None:
         self.ledger.add("marked", parts.kind, parts.id, parts.key)
+        return None
+
+    def _mirror(self, entry: Entry, parts: Parts) -> Finding | None:
+        if parts.id:
+            self.ledger.add("marked", parts.kind, parts.id, "")
+        try:
+            self.inspection.json(entry)
+        except Corrupt as error:
+            return self.inspection.damaged(
+                entry, error, "how far the mirror to MLflow is: that server is asked again",
+                self.inspection.removal(entry.name),
+            )  # fmt: skip
         return None
 
     def _repair(self, entry: Entry, parts: Parts) -> Finding | None:

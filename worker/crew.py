@@ -108,6 +108,7 @@ class Crew:
         try:
             history = attempts.history()
             is_too_early = history.pause(self.settings) > 0  # a message that came twice
+            self.records.catch_up()
             if self._ended(experiment) or history.exhausted(self.settings) or is_too_early:
                 return False
             self._introduce(self.machine.device())

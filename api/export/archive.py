@@ -111,6 +111,11 @@ class Archive:
                 columns = second_order.columns(results)
                 yield f"second_order.{format}", tables.pieces(format, found, columns, results)
 
+        if kinds:  # gradients and filters are in no table
+            stored = ({"run": run.index} | one for run in runs
+                      for one in results.measurements(run, kinds))  # fmt: skip
+            yield "measured.jsonl", tables.pieces("jsonl", stored, [], results)
+
     def _figures(self) -> Iterator[tuple[str, Data]]:
         """Those for which there is something to draw."""
         for name, build in FIGURES.items():

@@ -163,6 +163,20 @@ def update(id: ExperimentId, service: ServiceIn, raw: RawBody, request: Request)
     return shown(service.statuses.of(id))
 
 
+@router.delete(
+    "/{id}",
+    operation_id="delete_experiment",
+    status_code=204,
+    dependencies=[SUBMIT],
+    responses=responses(404, 408, 409, 413),
+)
+def delete(id: ExperimentId, service: ServiceIn) -> None:
+    """Delete what has ended, with the measurement jobs on it: from now on it is not found. What
+    nothing else needs (states, measurements, checkpoints) is freed behind, an hour later or more.
+    409 before it has ended, and while a job on it has not. Quotas get nothing back."""
+    service.deletion.delete(id)
+
+
 def _answer(content: Json) -> Response:
     return Response(orjson.dumps(content), media_type="application/json")
 
@@ -213,4 +227,5 @@ def shown(status: dict[str, Any]) -> Json:
     path = address(status["id"])
     figures = f"{path}/figures/{{name}}"
     links = {"self": path, **{part: f"{path}/{part}" for part in PARTS}, "figures": figures}
+    links |= {"export": f"{path}/export.zip"}
     return {**status, "links": links}

@@ -18,6 +18,7 @@ from api.dependencies import (
 )
 from api.errors import responses
 from api.figures import FIGURES, NORMALISED, OVERLAID
+from api.figures.learning_curves import Metric
 from shared import annotations as marks
 from shared import rows
 from shared.errors import Fault, Invalid, NotFound
@@ -160,27 +161,38 @@ def figure(
         list[str] | None,
         Query(max_length=20, description=OVERLAY),
     ] = None,
+    metric: Annotated[
+        Metric | None, Query(description="Of learning_curves: test_accuracy without it.")
+    ] = None,
     format: Annotated[
         pictures.Format | None, Query(description="Without it, what Accept prefers.")
     ] = None,
 ) -> Response:
     """A figure as its data (JSON or CSV), as Vega-Lite, or drawn as SVG, PNG or PDF:
-    critical_period, sensitivity, relative_accuracy, fisher_trace, fisher_sensitivity,
-    fisher_layers, plasticity, filters, gradients, second_order. 409 while nothing can be drawn."""
+    critical_period, sensitivity, relative_accuracy, learning_curves, fisher_trace,
+    fisher_sensitivity, fisher_layers, plasticity, filters, gradients, second_order. 409 while
+    nothing can be drawn."""
     if name not in FIGURES:
         raise NotFound(f"There is no figure {name[:80]!r}: there are {', '.join(FIGURES)}")
     chosen = format or pictures.accepted(request.headers.get("accept", "*/*"))
-    made = FIGURES[name](results, **_options(name, normalisation, overlay))
+    made = FIGURES[name](results, **_options(name, normalisation, overlay, metric))
     headers = {"Vary": "Accept", "Content-Security-Policy": pictures.POLICY}
     return Response(pictures.render(made, chosen, renderer), 200, headers, pictures.TYPES[chosen])
 
 
 def _options(
-    name: str, normalisation: Normalisation | None, overlay: list[str] | None
+    name: str,
+    normalisation: Normalisation | None,
+    overlay: list[str] | None,
+    metric: Metric | None,
 ) -> dict[str, str | list[str]]:
     """Of the options that were given, those that the figure has; Invalid for any other."""
     ids = [id.strip() for part in overlay or [] for id in part.split(",") if id.strip()]
-    given = {"normalisation": (normalisation, NORMALISED), "overlay": (ids, OVERLAID)}
+    given = {
+        "normalisation": (normalisation, NORMALISED),
+        "overlay": (ids, OVERLAID),
+        "metric": (metric, ("learning_curves",)),
+    }
     options: dict[str, str | list[str]] = {}
     for option, (value, figures) in given.items():
         if value and name not in figures:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from api.follow import ENDED
+from api.run_bars import ENDED
 from api.sdk import asked, shown, waiting
 from api.sdk.errors import ServiceError, failed
 from api.sdk.http import Http

@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from api import words
-from api.follow import ENDED
+from api.run_bars import ENDED
 from api.sdk import shown
 from api.sdk.errors import ServiceError
 
-POLL_SECONDS = 1.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
+"""Seconds between two looks: what is stored already ends at once."""
 MISSING = (None, 429, 500, 502, 503, 504)
 """Statuses of a service that is away for a while, or has too much to do."""
 
@@ -25,6 +26,7 @@ Show = Callable[[Json], None]
 def to_the_end(ask: Callable[[], Json], url: str, progress: bool, timeout: float | None) -> Json:
     """The last status. `ask` gives the present one, or raises ServiceError."""
     until = None if timeout is None else time.monotonic() + timeout
+    pause = FIRST_PAUSE
     with _display(url) if progress else contextlib.nullcontext(_nothing) as show:
         for found in _statuses(ask):
             if found is not None:
@@ -33,7 +35,8 @@ def to_the_end(ask: Callable[[], Json], url: str, progress: bool, timeout: float
                     return found
             if until is not None and time.monotonic() > until:
                 raise TimeoutError(f"It has not ended after {timeout:g} s, and goes on")
-            time.sleep(POLL_SECONDS)
+            time.sleep(pause)
+            pause = min(1.5 * pause, LONGEST_PAUSE)
     raise AssertionError("statuses come without end")
 
 

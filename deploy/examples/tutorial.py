@@ -209,8 +209,9 @@ afterwards.groupby(["epoch", "stimulus"])[["trace", "relative_error", "mean_conf
 # ## Home with it
 #
 # Frames are tables for any spreadsheet (`to_csv`, or `to_excel` where openpyxl is installed), and
-# the service draws figures for print. Everything that is asked for here can be asked with `curl` as
-# well.
+# the service draws figures for print. The archive has all of it: the spec, the
+# plan, every number, the figures, TensorBoard event files, and a script that draws the figures
+# again without a service.
 
 # %%
 out = Path("tutorial-output")
@@ -220,8 +221,27 @@ metrics.to_csv(out / "metrics.csv", index=False)
 traces.to_csv(out / "fisher.csv", index=False)
 for ending in ("png", "svg", "pdf"):
     experiment.save_figure("critical_period", out / f"critical_period.{ending}")
+experiment.export(out / "everything.zip")
 print(results.to_string(index=False))
 print(f"Tables and figures: {out.resolve()}")
+
+# %% [markdown]
+# Tags and a note stay with the experiment, for whoever looks at it in a year.
+
+# %%
+experiment.note("With a fresh learning rate nothing is lost: see the dashed curve.")
+experiment.tag(read="yes")
+
+# %% [markdown]
+# ## Going on otherwise
+#
+# A fork takes a run up to an epoch and goes on otherwise from there: with other deficits, for
+# longer, or trained in another way. Here the longest blur, with a learning rate that no longer
+# falls. Only what is new is trained; `experiment.fork` with the same arguments does it.
+
+# %%
+constant = {"training.schedule": {"name": "constant"}}
+experiment.plan_fork(run=int(chosen.iloc[0]), epoch=removal, set=constant)
 
 # %% [markdown]
 # ## Where to go on

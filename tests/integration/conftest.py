@@ -54,6 +54,12 @@ class Lab:
             time.sleep(0.1)
         return status
 
+    def wait_until(self, holds: Callable[[], bool], seconds: float = 30) -> None:
+        deadline = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
 
 @pytest.fixture
 def lab(settings: Settings, storage: Storage) -> Iterator[Lab]:

@@ -10,6 +10,7 @@ from api.reconcile import Reconciler
 from shared import check, names, replanning, schedule
 from shared.errors import Corrupt, NotFound
 from shared.findings import Report
+from shared.fork import Fork
 from shared.measurements import LaterMeasurements
 from shared.plan import Plan
 from shared.precious import Precious
@@ -383,6 +384,17 @@ def test_a_measurement_job_is_linked_again(lab, done):
     lab.service.store.remove(link)
     assert [(f.object, f.action) for f in Checked(lab, repair=True).found] == [(link, "rebuilt")]
     assert lab.service.store.read(link) == whole
+
+
+def test_a_fork_is_linked_again_and_a_link_to_none_removed(lab, done):
+    asked = Fork.model_validate({"run": 0, "epoch": 1, "set": {"training.batch_size": 8}})
+    fork, _ = lab.service.forks.accept(done, asked)
+    link, nowhere = names.fork(done, fork.id), names.fork(done, "0" * 24)
+    lab.service.store.remove(link)
+    lab.service.store.write(nowhere, b"")
+    found = [(f.object, f.action) for f in Checked(lab, repair=True).found]
+    assert {(link, "rebuilt"), (nowhere, "removed")} <= set(found)
+    assert lab.service.forks.of(done) == [fork.id]
 
 
 def test_a_damaged_array_of_a_data_set_is_said_and_taken_out_of_the_way(lab, done):

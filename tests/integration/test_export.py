@@ -38,42 +38,11 @@ def finished(lab: Any, http: httpx.Client) -> str:
     return id
 
 
-def test_every_table_is_the_same_in_every_format(http: httpx.Client, finished: str) -> None:
-    path = f"/v1/experiments/{finished}"
-    for table, shape in (
-        ("metrics", "rows"), ("metrics", "wide"), ("fisher", "rows"), ("fisher", "nested"),
-        ("second_order", None),
-    ):  # fmt: skip
-        given = {} if shape is None else {"shape": shape}
-
-        def get(format: str, of: str = f"{path}/{table}", given: Any = given) -> httpx.Response:
-            answer = http.get(of, params=given | {"format": format}).raise_for_status()
-            if format != "json":
-                disposition = answer.headers["content-disposition"]
-                assert disposition.endswith(f'.{format}"')
-            return answer
-
-        rows = get("json").json()
-        lines = get("jsonl")
-        assert lines.headers["content-type"] == "application/jsonl"
-        assert [json.loads(line) for line in lines.text.splitlines()] == rows
-        parquet = get("parquet")
-        assert parquet.headers["content-type"] == "application/vnd.apache.parquet"
-        frame = pq.read_table(io.BytesIO(parquet.content)).to_pylist()
-        text = list(csv.DictReader(io.StringIO(get("csv").text)))
-        assert len(frame) == len(text) >= len(rows) > 0
-        for cells, words in zip(frame, text, strict=True):
-            numbers = {k: v for k, v in cells.items() if type(v) in (int, float)}
-            assert "epoch" in numbers
-            assert all(float(words[name]) == v for name, v in numbers.items())
-    few = http.get(f"{path}/metrics", params={"format": "parquet", "run": 1, "page_size": 7})
-    assert pq.read_table(io.BytesIO(few.content))["run"].to_pylist() == [1] * 7
-
-
-def test_an_archive_holds_all_of_it_and_draws_itself_again(
+def test_every_format_holds_the_same_and_an_archive_all_of_it_and_draws_itself_again(
     http: httpx.Client, finished: str, tmp_path: Path
 ) -> None:
     path = f"/v1/experiments/{finished}"
+    _check_tables(http, path)
     result = CliRunner().invoke(
         cli.main,
         ["--url", str(http.base_url), "export", finished, "-o", f"{tmp_path}/all.zip",
@@ -92,6 +61,12 @@ def test_an_archive_holds_all_of_it_and_draws_itself_again(
         json.loads((folder / "annotations.json").read_text())
         == http.get(f"{path}/annotations").json()
     )
+    again = json.loads((folder / "spec.json").read_text())
+    assert http.post("/v1/experiments", params={"dry_run": "true"}, json=again).status_code == 200
+    stored = [json.loads(line) for line in (folder / "measured.jsonl").read_text().splitlines()]
+    kinds = {one["probe"]["kind"] for one in stored}
+    assert {one["run"] for one in stored} == {0, 1, 2, 3}
+    assert kinds == {"fisher", "gradient", "second_order", "filters"}
     assert json.loads((folder / "status.json").read_text())["state"] == "succeeded"
     assert len(json.loads((folder / "plan.json").read_text())["runs"]) == 4
     for name, given in (
@@ -120,6 +95,37 @@ def test_an_archive_holds_all_of_it_and_draws_itself_again(
     assert "{" not in readme
     _check_event_files(folder, runs)
     _check_redrawn(http, path, folder)
+
+
+def _check_tables(http: httpx.Client, path: str) -> None:
+    for table, shape in (
+        ("metrics", "rows"), ("metrics", "wide"), ("fisher", "rows"), ("fisher", "nested"),
+        ("second_order", None),
+    ):  # fmt: skip
+        given = {} if shape is None else {"shape": shape}
+
+        def get(format: str, of: str = f"{path}/{table}", given: Any = given) -> httpx.Response:
+            answer = http.get(of, params=given | {"format": format}).raise_for_status()
+            if format != "json":
+                disposition = answer.headers["content-disposition"]
+                assert disposition.endswith(f'.{format}"')
+            return answer
+
+        rows = get("json").json()
+        lines = get("jsonl")
+        assert lines.headers["content-type"] == "application/jsonl"
+        assert [json.loads(line) for line in lines.text.splitlines()] == rows
+        parquet = get("parquet")
+        assert parquet.headers["content-type"] == "application/vnd.apache.parquet"
+        frame = pq.read_table(io.BytesIO(parquet.content)).to_pylist()
+        text = list(csv.DictReader(io.StringIO(get("csv").text)))
+        assert len(frame) == len(text) >= len(rows) > 0
+        for cells, words in zip(frame, text, strict=True):
+            numbers = {k: v for k, v in cells.items() if type(v) in (int, float)}
+            assert "epoch" in numbers
+            assert all(float(words[name]) == v for name, v in numbers.items())
+    few = http.get(f"{path}/metrics", params={"format": "parquet", "run": 1, "page_size": 7})
+    assert pq.read_table(io.BytesIO(few.content))["run"].to_pylist() == [1] * 7
 
 
 def _check_event_files(folder: Path, runs: list[dict[str, Any]]) -> None:

@@ -30,6 +30,7 @@ CHEAP = {
     "max_device_hours": 1e-5,
     "max_dataset_bytes": 1 << 20,
     "allow_download": False,
+    "webhook_private": True,
 }
 """What one experiment may cost, so that one worker keeps up."""
 

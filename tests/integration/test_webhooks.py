@@ -234,6 +234,45 @@ def test_one_receiver_that_hangs_holds_up_no_other(
     assert "no answer within 1.5 s" in http.get(f"/v1/webhooks/{hook}/deliveries").text
 
 
+def test_what_waited_too_long_behind_a_receiver_that_is_away_is_given_up(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one try for all of it."""
+    monkeypatch.setattr(deliveries, "MOST_AGE", 0.0)
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}/hook"
+    hook = service.webhooks.make(webhooks.NewWebhook(url=url), "us")
+    for _ in range(3):
+        ended(service)
+    Dispatcher(service)._serve(hook.id)
+    found = [service.deliveries.shown(name) for name in service.deliveries.newest(hook.id, None)]
+    assert [one["state"] for one in found] == ["failed"] * 3
+    reasons = [one["tries"][-1]["reason"] for one in reversed(found)]
+    assert "no answer" in reasons[0]
+    assert all("not sent: it waited" in reason for reason in reasons[1:])
+    assert list(service.store.names("webhooks/due/")) == []
+
+
+def test_an_end_that_cannot_be_read_holds_up_no_other_and_is_told_once_it_is_mended(
+    service: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "UNREADABLE_SECONDS", 0.2)
+    hook = service.webhooks.make(webhooks.NewWebhook(url=receiver.url), "us")
+    receiver.secret = hook.secret.get_secret_value()
+    damaged, whole = ended(service), ended(service, "failed")
+    name = names.experiment_object(damaged, "outcome.json")
+    kept = service.store.read(name)
+    for each in (name, names.copy(name)):
+        service.store.write(each, b'{"sta')
+    reader = Dispatcher(service_of(service.settings))
+    reader._serve(hook.id)
+    assert [m.body["data"]["id"] for m in receiver.messages] == [whole]
+    service.store.write(name, kept)
+    time.sleep(0.3)
+    reader._serve(hook.id)
+    assert [m.body["data"]["id"] for m in receiver.messages] == [whole, damaged]
+
+
 def test_410_disables_a_webhook_for_good(
     http: httpx.Client, service: Service, receiver: Receiver
 ) -> None:
@@ -367,6 +406,21 @@ def test_an_end_whose_writer_died_before_it_was_said_to_be_due_is_told(
     assert len(receiver.messages) == 1
 
 
+def test_a_webhook_is_not_told_what_had_ended_before_it_was_made(
+    service: Service, receiver: Receiver
+) -> None:
+    """Also where somebody finishes it again, as the reconcile loop does."""
+    id = ended(service)
+    time.sleep(0.002)
+    service.webhooks.make(webhooks.NewWebhook(url=receiver.url), "us")
+    found = service.outcome(id)
+    assert found is not None
+    assert not service.finish(id, found)
+    assert list(service.store.names("webhooks/due/")) == []
+    ended(service)
+    assert len(list(service.store.names("webhooks/due/"))) == 1
+
+
 def test_a_service_that_was_killed_while_it_told_tells_again_under_the_same_id(
     private: Settings, service: Service, receiver: Receiver
 ) -> None:
@@ -406,18 +460,30 @@ def test_a_try_that_was_noted_and_whose_mark_was_not_moved_is_not_lost(
     ended(service)
     (mark,) = service.store.names("webhooks/due/")
     dispatcher = Dispatcher(service)
-    assert not dispatcher._see_to(hook, mark)
+    assert dispatcher._see_to(hook, mark) is False
     (moved,) = service.store.names("webhooks/due/")
     service.store.write(mark, b"")  # as if whoever moved it had died in between
     service.store.remove(moved)
-    assert dispatcher._see_to(hook, mark)
+    assert dispatcher._see_to(hook, mark) is None
     assert list(service.store.names("webhooks/due/")) == [moved]
     assert len(receiver.messages) == 1
     assert dispatcher._see_to(hook, moved)
     assert list(service.store.names("webhooks/due/")) == []
     service.store.write(mark, b"")  # nor is what was taken told again
-    assert dispatcher._see_to(hook, mark)
+    assert dispatcher._see_to(hook, mark) is None
     assert len(receiver.messages) == 2
+
+
+def test_who_has_just_seen_that_there_is_no_end_tells_of_it_all_the_same(
+    service: Service, receiver: Receiver
+) -> None:
+    hook = service.webhooks.make(webhooks.NewWebhook(url=receiver.url), "us")
+    id = ended(service_of(service.settings))
+    (mark,) = service.store.names("webhooks/due/")
+    service.outcomes.none_yet(id)
+    assert service.outcome(id) is None
+    assert Dispatcher(service)._see_to(hook, mark)
+    assert len(receiver.messages) == 1
 
 
 def test_of_two_services_one_tells(
@@ -500,7 +566,7 @@ def test_an_experiment_that_was_deleted_is_not_told(service: Service, receiver: 
     at = round(time.time() * 1000)
     mark = names.due(hook.id, at, names.message(at, names.new_experiment_id()))
     service.store.write(mark, b"")
-    assert Dispatcher(service)._see_to(hook, mark)
+    assert Dispatcher(service)._see_to(hook, mark) is None
     assert not service.store.exists(mark)
     assert receiver.messages == []
 

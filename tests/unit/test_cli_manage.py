@@ -31,3 +31,16 @@ def test_what_is_no_change_of_a_tag_is_wrong_usage(play: Play, change: str) -> N
     result, asked = play([(200, TAGGED)], "tag", ID, "--", change)
     assert (result.exit_code, asked) == (2, [])
     assert "KEY=VALUE" in result.output
+
+
+def test_delete_asks_first_and_does_nothing_without_a_yes(play: Play) -> None:
+    result, asked = play([(200, status("succeeded"))], "delete", ID, input="n\n")
+    assert result.exit_code == 1
+    assert [method for method, _, _ in asked] == ["GET"]
+    assert "a\ufffd[31mb" in result.output
+
+
+def test_delete_says_what_was_deleted(play: Play) -> None:
+    result, asked = play([(204, b"")], "delete", ID, "--yes")
+    assert (result.exit_code, result.stdout) == (0, f"{ID} deleted\n")
+    assert asked[0][:2] == ("DELETE", f"/v1/experiments/{ID}")

@@ -364,6 +364,16 @@ def test_with_several_clean_configurations_there_is_no_one_learning_curve():
     assert rows(FIGURES["critical_period"](depth()), "clean") == []
 
 
+def test_runs_that_change_on_the_way_are_not_one_learning_curve_with_those_that_do_not():
+    changed = [{"at": 5, "settings": {"batch_size": 8}}]
+    lives = [
+        ({"seed": 0, "point": {"x": i}, "windows": [], "changes": changes}, [50.0] * 11, config())
+        for i, changes in enumerate(([], changed))
+    ]
+    assert clean.accuracy(experiment(lives[1:])) == pytest.approx([50.0] * 11)
+    assert clean.accuracy(experiment(lives)) == []
+
+
 def test_too_few_epochs_are_not_smoothed():
     lives = [({"seed": 0, "point": {}, "windows": []}, [50.0] * n, config()) for n in (10, 11)]
     assert clean.accuracy(experiment(lives[:1])) == []

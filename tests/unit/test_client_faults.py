@@ -65,7 +65,7 @@ Play = Callable[..., tuple[Client, list[Any]]]
 def play(monkeypatch: pytest.MonkeyPatch) -> Iterator[Play]:
     """play(*answers): a client of a service that gives them, and what it was asked."""
     monkeypatch.setattr(http, "PAUSES", (0.01, 0.01, 0.01))
-    monkeypatch.setattr(waiting, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(waiting, "FIRST_PAUSE", 0.01)
     monkeypatch.setenv("HUBEL_TOKEN", "a-secret")
     with ExitStack() as stack:
 

@@ -10,15 +10,20 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import altair as alt
 import httpx
 import numpy as np
 import pandas as pd
 import pytest
+from receiver import receiving
+from serving import serving
 from small import body
 
 from hubel import Client, ExperimentFailed, ExperimentSpec, ServiceError
+from shared.settings import Settings
+from shared.storage import Storage
 
 pytestmark = pytest.mark.services
 
@@ -78,7 +83,7 @@ def test_a_spec_becomes_frames_charts_and_files(
     assert cost.said["plan"]["measurements"]["new"] > 0
     job = made.measure(second_order={"samples": 16, "sizes": [0.01]}, runs=[0])
     assert made.measurements() == [job]
-    assert set(job.wait(progress=False).status()["measures"]) == set(made.id)
+    assert job.wait(progress=False).status()["measures"] == made.id
     assert set(made.second_order()["run"]) == {0}
     assert client.plan(spec).epochs["new"] == 0
     assert "stored already" in client.submit(spec).wait(progress=False)._repr_html_()
@@ -123,8 +128,12 @@ def test_lists_are_filtered_and_paged_and_errors_name_the_field(client: Client) 
         client.submit(body(model={"name": "all_cnn", "width": 99}))
     assert (caught.value.status, caught.value.errors[0]["pointer"]) == (422, "/model/width")
     assert caught.value.request_id
+    with pytest.raises(ServiceError, match="409"):
+        made[0].delete()
+    made[0].cancel().delete()
+    assert client.experiments() == made[:0:-1]
     with pytest.raises(ServiceError, match="404"):
-        client.experiment("f" * 24)
+        client.experiment(made[0].id)
 
 
 def test_arrays_are_uploaded_by_name(client: Client, tmp_path: Path) -> None:
@@ -137,6 +146,23 @@ def test_arrays_are_uploaded_by_name(client: Client, tmp_path: Path) -> None:
     assert "ours" in [one["name"] for one in client.datasets()]
     client.delete_dataset("ours")
     assert "ours" not in [one["name"] for one in client.datasets()]
+
+
+def test_a_webhook_is_made_tried_and_deleted(settings: Settings, storage: Storage) -> None:
+    with (
+        receiving() as receiver,
+        serving(settings.model_copy(update={"webhook_private": True})) as url,
+        Client(url) as client,
+    ):
+        made = client.webhooks.create(receiver.url, ["experiment.failed"])
+        receiver.secret = made["secret"]
+        client.webhooks.test(made["id"])
+        assert receiver.told == ["webhook.test"]
+        assert [hook["id"] for hook in client.webhooks.list()] == [made["id"]]
+        assert "secret" not in client.webhooks.list()[0]
+        assert [one["state"] for one in client.webhooks.deliveries(made["id"])] == ["delivered"]
+        client.webhooks.delete(made["id"])
+        assert client.webhooks.list() == []
 
 
 class Loses(BaseHTTPRequestHandler):
@@ -196,3 +222,15 @@ def test_the_tutorial_runs_to_its_end(lab: Any, http: httpx.Client, tmp_path: Pa
     assert points["mean"].between(0, 1).all()
     assert (out / "critical_period.png").read_bytes().startswith(b"\x89PNG")
     assert "removed at 3" in done.stdout
+    names = ZipFile(out / "everything.zip").namelist()
+    assert {"README.md", "spec.json"} <= {name.rpartition("/")[2] for name in names}
+    with Client(env["HUBEL_URL"]) as client:
+        job, made = client.experiments(tags={"course": "tutorial"})
+        assert client.experiments(tags={"read": "yes"}) == [made]
+        assert job.status()["measures"] == made.id
+        assert made.status()["notes"].startswith("With a fresh learning rate")
+        assert made.tag(read=None) == {"course": "tutorial"}
+        assert {run for part in made.plan()["segments"] for run in part["runs"]} == set(range(8))
+        assert client.workers()["workers"]
+        fork = made.fork(run=2, epoch=3, set={"training.schedule": {"name": "constant"}}, name="f")
+        assert (fork.status()["forks"], made.status()["forked_by"]) == (made.id, [fork.id])

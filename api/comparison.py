@@ -1,0 +1,102 @@
+"""Several experiments as one: their runs side by side, each curve named by its experiment."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from shared.errors import Conflict, Fault, Invalid
+from shared.plan import Plan, RunPlan, Segment
+from shared.probe import Probe
+from shared.results import Results
+from shared.schedule import Config
+
+if TYPE_CHECKING:
+    from api.service import Service
+
+LEAST, MOST = 2, 8
+
+
+def of(ids: list[str], service: "Service") -> Results:
+    """Their results, joined, in the order of `ids`; those still to be prepared have none."""
+    if not LEAST <= len(ids) <= MOST:
+        message = f"{len(ids)} experiments are named: give {LEAST} to {MOST}, by id"
+        raise Invalid(message, [Fault("/query/experiments", "number-of-experiments", message)])
+    found = [(id, *_results(id, service)) for id in ids]
+    names = _names([(id, name) for id, name, _ in found])
+    parts = [(names[id], results) for id, _, results in found if results.plan.runs]
+    if len(parts) < LEAST:
+        raise Conflict("There is nothing to compare yet: fewer than two of them have a plan")
+    return _joined(parts)
+
+
+def _results(id: str, service: "Service") -> tuple[str, Results]:
+    experiment = service.experiment(id)
+    if experiment.accepted.measures is not None:
+        message = f"{id} is a measurement job: compare the experiment that it measures"
+        raise Invalid(message, [Fault("/query/experiments", "measurement-job", message)])
+    plan = experiment.plan or Plan.model_validate(_NOTHING)
+    done = service.done_segments(id) if experiment.plan else set()
+    plan = service.jobs.with_measured(id, plan, service.jobs.ids(id)) if experiment.plan else plan
+    return experiment.spec.name, Results.read(plan, service.records, id, done=done)
+
+
+_NOTHING = {
+    "configs": [], "probes": {}, "segments": [], "runs": [], "device_seconds": 0,
+    "epochs": {"alone": 0, "shared": 0, "stored": 0, "new": 0, "replayed": 0},
+}  # fmt: skip
+
+
+def _names(found: list[tuple[str, str]]) -> dict[str, str]:
+    """By its name, or by its id where it has none or shares it."""
+    all_names = [name for _, name in found]
+    return {id: name if name and all_names.count(name) == 1 else id for id, name in found}
+
+
+def _joined(parts: list[tuple[str, Results]]) -> Results:
+    plans = [results.plan for _, results in parts]
+    runs: list[RunPlan] = []
+    segments: list[Segment] = []
+    configs: list[Config] = []
+    probes: dict[str, Probe] = {}
+    owner: dict[tuple[str, str, int], Results] = {}
+    for name, results in parts:
+        plan = results.plan
+        before = (len(runs), len(segments), len(configs))
+        runs += [_run(run, name, *before) for run in plan.runs]
+        segments += [_segment(segment, before[2]) for segment in plan.segments]
+        owner |= {(s.scope, s.key, s.start): results for s in plan.segments}
+        configs += plan.configs
+        probes |= plan.probes
+    whole = Plan(
+        configs=configs,
+        probes=probes,
+        segments=segments,
+        runs=runs,
+        epochs=plans[0].epochs,
+        device_seconds=sum(plan.device_seconds for plan in plans),
+    )
+    first = parts[0][1]
+    return replace(
+        first,
+        plan=whole,
+        name=" and ".join(name for name, _ in parts),
+        trained=lambda s: owner[s.scope, s.key, s.start].trained(s),
+    ).remembering()
+
+
+def _run(run: RunPlan, name: str, runs: int, segments: int, configs: int) -> RunPlan:
+    def named(variant: str | None) -> str:
+        return f"{name}: {variant}" if variant else name
+
+    return run.model_copy(
+        update={
+            "index": run.index + runs,
+            "variant": named(run.variant),
+            "base": named(run.variant if run.base is None else run.base),
+            "config": run.config + configs,
+            "segments": [index + segments for index in run.segments],
+        }
+    )
+
+
+def _segment(segment: Segment, configs: int) -> Segment:
+    return segment.model_copy(update={"config": segment.config + configs})
