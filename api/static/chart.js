@@ -39,7 +39,7 @@ export class Chart {
     this.#draw();
   }
 
-  // The epoch under the cursor, the values there [{y, colour}], and the same in words.
+  // The epoch under the cursor, the values there [{x, y, colour}], and the same in words.
   cursor(epoch, dots, words) {
     this.at = epoch;
     this.front.replaceChildren();
@@ -48,9 +48,9 @@ export class Chart {
     if (epoch === null || !this.x) return;
     const x = this.x(epoch);
     this.front.append(s("line", { x1: x, x2: x, y1: PAD.top, y2: this.height - PAD.bottom, class: "cursor" }));
-    for (const { y, colour } of dots) {
+    for (const { x: at, y, colour } of dots) {
       const place = this.y(y);
-      if (Number.isFinite(place)) this.front.append(s("circle", { cx: x, cy: place, r: 3.5, style: `--ink: ${colour}` }));
+      if (Number.isFinite(place)) this.front.append(s("circle", { cx: this.x(at), cy: place, r: 3.5, style: `--ink: ${colour}` }));
     }
   }
 
