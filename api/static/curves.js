@@ -2,7 +2,7 @@
 // curves and shows the values at the cursor.
 
 import { Chart, before, share } from "./chart.js";
-import { fill, h } from "./dom.js";
+import { fill, h, percent } from "./dom.js";
 import { axes, groupsOf } from "./groups.js";
 import { METRICS, Series } from "./series.js";
 import { s, short } from "./svg.js";
@@ -160,14 +160,14 @@ export class Curves {
     const upper = readings(this.upper ?? [], this.epoch, (x) => x === this.epoch);
     const lower = readings(this.traces ?? [], this.epoch, (x, group) => this.epoch <= group.first.epochs);
     for (const [key, { cells }] of this.rows) {
-      cells[0].textContent = told(upper.get(key), isShare ? share : short);
+      cells[0].textContent = told(upper.get(key), isShare ? percent : short);
       cells[1].textContent = told(lower.get(key), short);
     }
     this.heads[0].textContent = METRICS[this.metric].split(" ").at(-1);
     this.heads[1].hidden = this.lower.hidden;
     for (const { cells } of this.rows.values()) cells[1].hidden = this.lower.hidden;
-    this.foot.textContent = this.#words(upper, isShare ? share : short);
-    this.accuracy.cursor(this.epoch, [...upper.values()], this.#spoken(upper, isShare ? share : short));
+    this.foot.textContent = this.#words(upper, isShare ? percent : short);
+    this.accuracy.cursor(this.epoch, [...upper.values()], this.#spoken(upper, isShare ? percent : short));
     this.fisher.cursor(this.epoch, [...lower.values()], this.#spoken(lower, short));
   }
 

@@ -141,7 +141,7 @@ def table(found: list[dict[str, float]], about: dict[str, Any]) -> str:
         [
             "# From opening an experiment's page to its last curve drawn",
             "",
-            f"30 runs of 200 epochs in 10 groups, 630 Fisher traces; {about['hardware']},"
+            f"30 runs of 200 epochs in 10 groups, a Fisher trace every 10 epochs; {about['hardware']},"
             f" {about['date']}; n = {len(found)}, a fresh browser context each; load average"
             f" {min(load):.1f} to {max(load):.1f}. By `{about['command'].strip()}`.",
             "",
