@@ -62,7 +62,7 @@ def chart(name: str, rows: pd.DataFrame | None = None) -> alt.TopLevelMixin:
     return made
 
 
-def learning_curves() -> alt.Chart:
+def accuracy_by_run() -> alt.Chart:
     """Test accuracy of each run, from metrics.csv."""
     found = pd.read_csv(HERE / "metrics.csv")
     found["accuracy"] = 100 * found["test_accuracy"]
@@ -83,7 +83,7 @@ def learning_curves() -> alt.Chart:
 def main() -> None:
     OUT.mkdir(exist_ok=True)
     drawn = {name: spec(name) for name in names()} | {
-        "learning_curves": learning_curves().to_dict()
+        "accuracy_by_run": accuracy_by_run().to_dict()
     }
     for name, found in drawn.items():
         (OUT / f"{name}.vl.json").write_text(json.dumps(found, ensure_ascii=False), "utf-8")

@@ -178,7 +178,7 @@ def _check_redrawn(http: httpx.Client, path: str, folder: Path) -> None:
         svg = http.get(f"{path}/figures/{name}?format=svg").text
         assert (folder / f"figures/{name}.svg").read_text() == svg
         assert _rounded((folder / f"redrawn/{name}.svg").read_text()) == _rounded(svg), name
-    assert "<svg" in (folder / "redrawn/learning_curves.svg").read_text()
+    assert "<svg" in (folder / "redrawn/accuracy_by_run.svg").read_text()
 
 
 def _rounded(svg: str) -> str:

@@ -251,7 +251,7 @@ def test_a_body_at_the_limit_is_read(client: httpx.Client) -> None:
         ("DELETE", "/v1/datasets/cifar10", 409),
         ("PUT", "/v1/datasets/cifar10", 409),
         ("PUT", "/v1/experiments", 405),
-        ("PATCH", "/v1/experiments/x", 405),
+        ("PATCH", "/v1/experiments", 405),
         ("DELETE", "/healthz", 405),
         ("GET", "/v1/experiments?page_size=-1", 422),
         ("GET", "/v1/experiments?page_size=many", 422),
