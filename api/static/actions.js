@@ -154,5 +154,5 @@ function settings(text) {
 function cost({ runs, epochs, device_seconds: seconds, measurements }) {
   const replayed = epochs.replayed ? `, ${epochs.replayed} trained again to get there` : "";
   const measured = measurements?.new ?? measurements?.planned;
-  return h("p", {}, `${runs} runs: ${epochs.new} new epochs${replayed}${measured ? `, ${measured} measurements` : ""}; about ${duration(seconds)} of a device.`);
+  return h("p", {}, `${runs} ${runs === 1 ? "run" : "runs"}: ${epochs.new} new epochs${replayed}${measured ? `, ${measured} measurements` : ""}; about ${duration(seconds)} of a device.`);
 }

@@ -2,9 +2,10 @@
 // is given to it; which values stand at the cursor its owner says.
 
 import { h } from "./dom.js";
-import { decades, s, short, ticks } from "./svg.js";
+import { decades, s, ticks } from "./svg.js";
 
-const PAD = { top: 8, right: 10, bottom: 34, left: 56 };
+const PAD = { top: 8, right: 16, bottom: 34, left: 56 };
+const SHADE = 0.3; // of all windows upon each other
 const NEAR = 30; // pixels between a pointer and the curve that it means
 
 export class Chart {
@@ -39,7 +40,7 @@ export class Chart {
     this.#draw();
   }
 
-  // The epoch under the cursor, the values there [{y, colour}], and the same in words.
+  // The epoch under the cursor, the values there [{x, y, colour}], and the same in words.
   cursor(epoch, dots, words) {
     this.at = epoch;
     this.front.replaceChildren();
@@ -48,9 +49,9 @@ export class Chart {
     if (epoch === null || !this.x) return;
     const x = this.x(epoch);
     this.front.append(s("line", { x1: x, x2: x, y1: PAD.top, y2: this.height - PAD.bottom, class: "cursor" }));
-    for (const { y, colour } of dots) {
+    for (const { x: at, y, colour } of dots) {
       const place = this.y(y);
-      if (Number.isFinite(place)) this.front.append(s("circle", { cx: x, cy: place, r: 3.5, style: `--ink: ${colour}` }));
+      if (Number.isFinite(place)) this.front.append(s("circle", { cx: this.x(at), cy: place, r: 3.5, style: `--ink: ${colour}` }));
     }
   }
 
@@ -75,7 +76,7 @@ export class Chart {
     this.picture.setAttribute("aria-valuemax", last);
     const rows = log ? decades(low, high) : ticks(low, high, 5);
     this.back.replaceChildren(
-      ...windows.map((one) => this.#window(one, top, bottom)),
+      ...windows.map((one) => this.#window(one, top, bottom, SHADE / Math.max(3, windows.length))),
       ...rows.map((value) => s("line", { class: "grid", x1: left, x2: right, y1: this.y(value), y2: this.y(value) })),
       ...rows.map((value) => s("text", { class: "tick", x: left - 8, y: this.y(value) + 4, "text-anchor": "end" }, format(value))),
       ...ticks(0, last, Math.max(2, this.width / 90), true).map((epoch) =>
@@ -89,9 +90,9 @@ export class Chart {
     }
   }
 
-  #window({ start, end, colour, strong }, top, bottom) {
+  #window({ start, end, colour, strong }, top, bottom, opacity) {
     const [x, to] = [this.x(start), this.x(end)];
-    const look = { class: strong ? "window strong" : "window", style: `--ink: ${colour}` };
+    const look = { class: strong ? "window strong" : "window", style: `--ink: ${colour}`, opacity: strong ? 0.2 : opacity };
     return s("rect", { ...look, x, y: top, width: Math.max(1, to - x), height: bottom - top });
   }
 
@@ -193,4 +194,3 @@ function extremes(xs, ys, width) {
 }
 
 export const share = (value) => `${Number((100 * value).toFixed(2))} %`;
-export { short };

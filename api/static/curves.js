@@ -2,7 +2,7 @@
 // curves and shows the values at the cursor.
 
 import { Chart, before, share } from "./chart.js";
-import { fill, h } from "./dom.js";
+import { fill, h, percent } from "./dom.js";
 import { axes, groupsOf } from "./groups.js";
 import { METRICS, Series } from "./series.js";
 import { s, short } from "./svg.js";
@@ -157,17 +157,17 @@ export class Curves {
   #values() {
     if (!this.rows) return;
     const isShare = this.metric.endsWith("accuracy");
-    const upper = readings(this.upper ?? [], this.epoch ?? this.last);
-    const lower = readings(this.traces ?? [], this.epoch ?? this.last);
+    const upper = readings(this.upper ?? [], this.epoch, (x) => x === this.epoch);
+    const lower = readings(this.traces ?? [], this.epoch, (x, group) => this.epoch <= group.first.epochs);
     for (const [key, { cells }] of this.rows) {
-      cells[0].textContent = told(upper.get(key), isShare ? share : short);
+      cells[0].textContent = told(upper.get(key), isShare ? percent : short);
       cells[1].textContent = told(lower.get(key), short);
     }
     this.heads[0].textContent = METRICS[this.metric].split(" ").at(-1);
     this.heads[1].hidden = this.lower.hidden;
     for (const { cells } of this.rows.values()) cells[1].hidden = this.lower.hidden;
-    this.foot.textContent = this.#words(upper, isShare ? share : short);
-    this.accuracy.cursor(this.epoch, [...upper.values()], this.#spoken(upper, isShare ? share : short));
+    this.foot.textContent = this.#words(upper, isShare ? percent : short);
+    this.accuracy.cursor(this.epoch, [...upper.values()], this.#spoken(upper, isShare ? percent : short));
     this.fisher.cursor(this.epoch, [...lower.values()], this.#spoken(lower, short));
   }
 
@@ -245,14 +245,15 @@ function isWide(lines) {
   return all.length > 1 && Math.min(...all) > 0 && Math.max(...all) / Math.min(...all) > SPREAD;
 }
 
-// Of each curve the value at an epoch, or the last one before it, with those of its seeds.
-function readings(lines, epoch) {
+// Of each curve the value at an epoch, with those of its seeds: the last one up to there that `fits`;
+// without an epoch the last of all.
+function readings(lines, epoch, fits) {
   const found = new Map();
   for (const { group, xs, ys, seed, all } of lines) {
-    const i = seed ? -1 : before(xs, epoch);
-    if (i < 0) continue;
+    const i = seed ? -1 : before(xs, epoch ?? Infinity);
+    if (i < 0 || (epoch !== null && !fits(xs[i], group))) continue;
     const each = all.map(([x, y]) => y[before(x, xs[i])]).filter((y) => y !== undefined && y !== null);
-    found.set(group.key, { group, y: ys[i], colour: group.colour, all: each });
+    found.set(group.key, { group, x: xs[i], y: ys[i], colour: group.colour, all: each });
   }
   return found;
 }

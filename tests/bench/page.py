@@ -141,9 +141,10 @@ def table(found: list[dict[str, float]], about: dict[str, Any]) -> str:
         [
             "# From opening an experiment's page to its last curve drawn",
             "",
-            f"30 runs of 200 epochs in 10 groups, 630 Fisher traces; {about['hardware']},"
-            f" {about['date']}; n = {len(found)}, a fresh browser context each; load average"
-            f" {min(load):.1f} to {max(load):.1f}. By `{about['command'].strip()}`.",
+            "30 runs of 200 epochs in 10 groups, a Fisher trace every 10 epochs;"
+            f" {about['hardware']}, {about['date']}; n = {len(found)},"
+            f" a fresh browser context each; load average {min(load):.1f} to {max(load):.1f}."
+            f" By `{about['command'].strip()}`.",
             "",
             "| from the navigation | median | range |",
             "|---|---|---|",

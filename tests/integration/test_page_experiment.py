@@ -124,3 +124,26 @@ def test_what_cannot_be_undone_asks_first(lab: Any, page: Page) -> None:
     wait_for_state(page, "cancelled")
     page.get_by_role("button", name="Retry").click()
     page.wait_for_url(lambda url: "/experiments/" in url and id not in url)
+
+
+def test_tags_and_notes_are_kept_and_an_experiment_that_has_ended_can_be_deleted(
+    lab: Any, page: Page
+) -> None:
+    id = submit(lab)
+    page.goto(f"/experiments/{id}")
+    page.get_by_label("Tag", exact=True).fill("paper")
+    page.get_by_label("Its value").fill("fig 1")
+    page.get_by_role("button", name="Add").click()
+    expect(page.get_by_role("list", name="Tags")).to_contain_text("paper fig 1")
+    page.get_by_label("Notes").fill("looks right")
+    page.get_by_label("Notes").press("Tab")
+    expect(page.get_by_text("Saved.")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("list", name="Tags")).to_contain_text("paper fig 1")
+    expect(page.get_by_label("Notes")).to_have_value("looks right")
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Cancel it").click()
+    page.get_by_role("button", name="Delete …").click()
+    page.get_by_role("button", name="Delete it").click()
+    page.wait_for_url(lambda url: url.endswith("/"))
+    expect(page.get_by_role("link", name="small")).to_have_count(0)
