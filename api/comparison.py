@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from api import found
 from shared.errors import Conflict, Fault, Invalid
 from shared.plan import Plan, RunPlan, Segment
 from shared.probe import Probe
@@ -20,35 +21,25 @@ def of(ids: list[str], service: "Service") -> Results:
     if not LEAST <= len(ids) <= MOST:
         message = f"{len(ids)} experiments are named: give {LEAST} to {MOST}, by id"
         raise Invalid(message, [Fault("/query/experiments", "number-of-experiments", message)])
-    found = [(id, *_results(id, service)) for id in ids]
-    names = _names([(id, name) for id, name, _ in found])
-    parts = [(names[id], results) for id, _, results in found if results.plan.runs]
+    all_results = [_results(id, service) for id in ids]
+    names = _names([(one.experiment, one.name) for one in all_results])
+    parts = [(names[one.experiment], one) for one in all_results if one.plan.runs]
     if len(parts) < LEAST:
         raise Conflict("There is nothing to compare yet: fewer than two of them have a plan")
     return _joined(parts)
 
 
-def _results(id: str, service: "Service") -> tuple[str, Results]:
-    experiment = service.experiment(id)
-    if experiment.accepted.measures is not None:
+def _results(id: str, service: "Service") -> Results:
+    if service.accepted(id).measures is not None:
         message = f"{id} is a measurement job: compare the experiment that it measures"
         raise Invalid(message, [Fault("/query/experiments", "measurement-job", message)])
-    plan = experiment.plan or Plan.model_validate(_NOTHING)
-    done = service.done_segments(id) if experiment.plan else set()
-    plan = service.jobs.with_measured(id, plan, service.jobs.ids(id)) if experiment.plan else plan
-    return experiment.spec.name, Results.read(plan, service.records, id, done=done)
+    return found.with_later(id, service, found.results(id, service))
 
 
-_NOTHING = {
-    "configs": [], "probes": {}, "segments": [], "runs": [], "device_seconds": 0,
-    "epochs": {"alone": 0, "shared": 0, "stored": 0, "new": 0, "replayed": 0},
-}  # fmt: skip
-
-
-def _names(found: list[tuple[str, str]]) -> dict[str, str]:
+def _names(experiments: list[tuple[str, str]]) -> dict[str, str]:
     """By its name, or by its id where it has none or shares it."""
-    all_names = [name for _, name in found]
-    return {id: name if name and all_names.count(name) == 1 else id for id, name in found}
+    all_names = [name for _, name in experiments]
+    return {id: name if name and all_names.count(name) == 1 else id for id, name in experiments}
 
 
 def _joined(parts: list[tuple[str, Results]]) -> Results:

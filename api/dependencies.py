@@ -1,7 +1,6 @@
 """What endpoints are given: who asks, the service, the raw body, checked headers and parameters."""
 
 import re
-from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Path, Query, Request, Security
@@ -9,7 +8,7 @@ from fastapi.openapi.models import HTTPBearer
 from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
 
-from api import auth
+from api import auth, found
 from api.auth import Gate
 from api.readiness import Readiness
 from api.renderer import Renderer
@@ -17,7 +16,6 @@ from api.service import Service
 from shared import names
 from shared.errors import BadRequest, Fault, Invalid
 from shared.faults import unknown
-from shared.plan import Epochs, Plan
 from shared.records import Records
 from shared.results import Results
 from shared.settings import Settings
@@ -25,14 +23,6 @@ from shared.tokens import SCOPES, Principal
 
 MAX_PAGE = 200
 DEFAULT_PAGE = 50
-_NOTHING = Plan(
-    configs=[],
-    probes={},
-    segments=[],
-    runs=[],
-    epochs=Epochs(alone=0, shared=0, stored=0, new=0, replayed=0),
-    device_seconds=0,
-)
 KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 
@@ -117,13 +107,7 @@ def _experiment_id(id: Annotated[str, Path(description="24 hexadecimal digits.")
 def _results(
     id: Annotated[str, Depends(_experiment_id)], service: Annotated[Service, Depends(_service)]
 ) -> Results:
-    experiment = service.experiment(id)
-    name = experiment.spec.name
-    if experiment.plan is None:
-        return Results.read(_NOTHING, service.records, id, name)
-    done = service.done_segments(id)
-    found = Results.read(experiment.plan, service.records, id, name, done)
-    return replace(found, measures=experiment.accepted.measures)
+    return found.results(id, service)
 
 
 def _with_later(
@@ -131,9 +115,7 @@ def _with_later(
     service: Annotated[Service, Depends(_service)],
     results: Annotated[Results, Depends(_results)],
 ) -> Results:
-    jobs = service.jobs.ids(id) if results.plan.runs else []
-    plan = service.jobs.with_measured(id, results.plan, jobs)
-    return replace(results, plan=plan, jobs=frozenset(jobs))
+    return found.with_later(id, service, results)
 
 
 def _idempotency_key(

@@ -1,7 +1,10 @@
 """A figure in the form that was asked for: data as JSON or CSV, Vega-Lite, SVG, PNG or PDF."""
 
 import json
+from collections.abc import Callable
 from typing import Any, Literal
+
+from fastapi import Response
 
 from api.renderer import CONTENT_TYPES, Renderer
 from shared import rows
@@ -21,6 +24,17 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 class NotAcceptable(HubelError):
     status, code, title = 406, "not-acceptable", "Not acceptable"
+
+
+def answer(
+    make: Callable[[], dict[str, Any]], format: Format | None, accept: str, renderer: Renderer
+) -> Response:
+    """What `make` builds, in the form that was asked for, or else that the Accept header prefers:
+    whoever accepts none of them is told so before anything is built."""
+    chosen = format or accepted(accept)
+    content = render(make(), chosen, renderer)
+    headers = {"Vary": "Accept", "Content-Security-Policy": POLICY}
+    return Response(content, 200, headers, TYPES[chosen])
 
 
 def render(figure: dict[str, Any], format: str, renderer: Renderer) -> bytes:

@@ -67,6 +67,8 @@ class Points:
         self.runs: list[list[int]] = []
         self._told: dict[int, list[Row]] = {}
         """Epochs of segments under way."""
+        self._name = ""
+        """The plan's, as positions hold it."""
         self._lock = Lock()
 
     def look(self) -> bool:
@@ -102,7 +104,7 @@ class Points:
         for run in plan.runs:
             for index in run.segments:
                 self.runs[index].append(run.index)
-        askers = _askers(plan)
+        askers, self._name = _askers(plan), _named(plan)
         self.wanted = [
             _of_segment(segment, runs, askers)
             for segment, runs in zip(plan.segments, self.runs, strict=True)
@@ -207,7 +209,7 @@ class Points:
         lengths = [segment.end - segment.start for segment in self.plan.segments]
         epochs = (_code(s.epochs, n) for s, n in zip(sent, lengths, strict=True))
         measured = (_code(s.measured, len(w)) for s, w in zip(sent, self.wanted, strict=True))
-        text = f"{_named(self.plan)}|{_packed(epochs)}|{_packed(measured)}"
+        text = f"{self._name}|{_packed(epochs)}|{_packed(measured)}"
         return base64.urlsafe_b64encode(zlib.compress(text.encode())).decode().rstrip("=")
 
     def sent_at(self, position: str) -> list[Sent]:
@@ -218,7 +220,7 @@ class Points:
             name, epochs, measured = _unpacked(position)
         except (ValueError, zlib.error):
             return nothing
-        if name != _named(self.plan) or not len(epochs) == len(measured) == len(nothing):
+        if name != self._name or not len(epochs) == len(measured) == len(nothing):
             return nothing
         return [
             Sent(_count(e, s.end - s.start), _count(m, len(w)))

@@ -44,7 +44,6 @@ def compare(
         message = f"the figure {figure} has no 'metric': learning_curves has"
         raise Invalid(message, [Fault("/query/metric", "unknown-parameter", message)])
     results = comparison.of(list(dict.fromkeys(ids)), service)
-    chosen = format or pictures.accepted(request.headers.get("accept", "*/*"))
-    made = FIGURES[figure](results, **({"metric": metric} if metric else {}))
-    headers = {"Vary": "Accept", "Content-Security-Policy": pictures.POLICY}
-    return Response(pictures.render(made, chosen, renderer), 200, headers, pictures.TYPES[chosen])
+    options = {"metric": metric} if metric else {}
+    accept = request.headers.get("accept", "*/*")
+    return pictures.answer(lambda: FIGURES[figure](results, **options), format, accept, renderer)

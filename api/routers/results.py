@@ -174,10 +174,12 @@ def figure(
     nothing can be drawn."""
     if name not in FIGURES:
         raise NotFound(f"There is no figure {name[:80]!r}: there are {', '.join(FIGURES)}")
-    chosen = format or pictures.accepted(request.headers.get("accept", "*/*"))
-    made = FIGURES[name](results, **_options(name, normalisation, overlay, metric))
-    headers = {"Vary": "Accept", "Content-Security-Policy": pictures.POLICY}
-    return Response(pictures.render(made, chosen, renderer), 200, headers, pictures.TYPES[chosen])
+    accept = request.headers.get("accept", "*/*")
+
+    def make() -> Json:
+        return FIGURES[name](results, **_options(name, normalisation, overlay, metric))
+
+    return pictures.answer(make, format, accept, renderer)
 
 
 def _options(
