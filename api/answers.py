@@ -122,7 +122,7 @@ JOB = record(id=ID, state=among(*STATES), created=TIME, asked=ANYTHING)
 
 PLANNED_RUN = record(
     run=COUNT, variant=maybe(TEXT), point=ANYTHING, seed=COUNT, epochs=COUNT,
-    windows=array(ANYTHING), segments=array(COUNT),
+    windows=array(ANYTHING), changes=array(ANYTHING), segments=array(COUNT),
 )  # fmt: skip
 SEGMENT = record(
     segment=COUNT, parent=maybe(COUNT), start=COUNT, end=COUNT, runs=array(COUNT),

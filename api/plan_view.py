@@ -98,5 +98,5 @@ def _shown(plan: Plan, states: list[str], reached: dict[int, int]) -> Json:
 
 
 def _run(run: Any) -> Json:
-    shown = ("variant", "point", "seed", "epochs", "windows", "segments")
+    shown = ("variant", "point", "seed", "epochs", "windows", "changes", "segments")
     return {"run": run.index} | {name: getattr(run, name) for name in shown}

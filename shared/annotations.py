@@ -1,6 +1,9 @@
-"""Deficit windows as marks in time, as dashboards lay them over learning curves."""
+"""Deficit windows and changes of the training as marks in time, as dashboards lay them over
+learning curves."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from shared.partners import acting, stimulus
 from shared.plan import RunPlan
@@ -12,23 +15,41 @@ NAMED = 20
 
 
 def annotations(runs: Sequence[RunPlan], clock: Clock) -> list[Row]:
-    """Each window once, whichever of the runs have it: in the order of its begin and its end."""
-    found: dict[tuple[int, int, str], list[RunPlan]] = {}
-    tags: dict[tuple[int, int, str], str] = {}
+    """Each window and each change once, whichever of the runs have it: in the order of its begin
+    and its end. A change ends where it begins: a moment, not a span."""
+    found: dict[tuple[int, int, str, str], list[int]] = {}
     for run in runs:
-        for window in acting(run):
-            key = (window["start"], window["end"], words([stimulus(window)]))
-            found.setdefault(key, []).append(run)
-            tags[key] = window["name"]
-    return [_row(*key, found[key], tags[key], clock) for key in sorted(found)]
+        for mark in (*_windows(run), *_changes(run)):
+            found.setdefault(mark, []).append(run.index)
+    return [_row(*mark, sorted(set(found[mark])), clock) for mark in sorted(found)]
 
 
-def _row(start: int, end: int, title: str, runs: list[RunPlan], tag: str, clock: Clock) -> Row:
+def _windows(run: RunPlan) -> Iterator[tuple[int, int, str, str]]:
+    for window in acting(run):
+        yield window["start"], window["end"], words([stimulus(window)]), window["name"]
+
+
+def _changes(run: RunPlan) -> Iterator[tuple[int, int, str, str]]:
+    for change in run.changes:
+        yield change["at"], change["at"], ", ".join(_changed(change)), "change"
+
+
+def _changed(change: dict[str, Any]) -> Iterator[str]:
+    """`schedule.changes` in words."""
+    for part, value in change.get("settings", {}).items():
+        named = value.items() if isinstance(value, dict) else [(None, value)]
+        for name, one in named:
+            yield f"{f'{part}.{name}' if name else part}={json.dumps(one)}"
+    yield from (name for name, acts in change.items() if acts is True)
+
+
+def _row(start: int, end: int, title: str, tag: str, runs: list[int], clock: Clock) -> Row:
+    where = f"epochs {start} to {end}" if end > start else f"from epoch {start} on"
     return {
         "time": clock.at(start),
         "timeEnd": clock.at(end),
         "title": title,
-        "text": f"epochs {start} to {end}, {_named(sorted({run.index for run in runs}))}",
+        "text": f"{where}, {_named(runs)}",
         "tags": tag,
     }
 

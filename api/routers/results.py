@@ -118,8 +118,9 @@ def metrics(
 def annotations(
     id: ExperimentId, service: ServiceIn, results: ResultsIn, run: tables.Runs = None
 ) -> list[Json]:
-    """The deficit windows, each once: a bare array of {time, timeEnd, title, text, tags}, as
-    Grafana's annotations are. Times are those of /metrics?time=experiment."""
+    """The deficit windows and the changes of the training, each once: a bare array of {time,
+    timeEnd, title, text, tags}, as Grafana's annotations are. Times are those of
+    /metrics?time=experiment."""
     clock = overview.clock(service.experiment(id), results)
     return marks.annotations(tables.chosen(results.plan.runs, run), clock)
 

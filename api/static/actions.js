@@ -64,8 +64,8 @@ export class Actions {
 
   #fork() {
     const runs = this.runs();
-    const run = select("Run", runs.map((one) => [one.run, `${one.run}: ${described(one)}`]));
-    const epoch = number("After epoch", Math.floor((runs[0]?.epochs ?? 2) / 2));
+    const run = select(runs.map((one) => [one.run, `${one.run}: ${described(one)}`]));
+    const epoch = number(Math.floor((runs[0]?.epochs ?? 2) / 2));
     const set = h("textarea", { rows: 3, spellcheck: false, placeholder: "training.optimizer.learning_rate = 0.01\ndeficit.end = 60" });
     const name = h("input", { placeholder: "name of the new experiment" });
     const body = () => ({ run: Number(run.value), epoch: Number(epoch.value), set: settings(set.value), ...(name.value ? { name: name.value } : {}) });
@@ -74,10 +74,10 @@ export class Actions {
   }
 
   #measure() {
-    const what = select("What", [["fisher", "Fisher trace"], ["gradients", "Gradients of the layers"], ["filters", "First-layer filters"], ["second_order", "Second order"]]);
+    const what = select([["fisher", "Fisher trace"], ["gradients", "Gradients of the layers"], ["filters", "First-layer filters"], ["second_order", "Second order"]]);
     const every = h("input", { type: "number", min: 1, placeholder: "where checkpoints are kept" });
     const samples = h("input", { type: "number", min: 2, placeholder: "the default" });
-    const estimator = select("Estimator", ["signs", "exact", "label", "variational", "empirical"].map((one) => [one, one]));
+    const estimator = select(["signs", "exact", "label", "variational", "empirical"].map((one) => [one, one]));
     const fisherOnly = labelled("Estimator", estimator);
     const sampled = labelled("Images", samples);
     what.addEventListener("change", () => {
@@ -129,8 +129,8 @@ function opened(title, ...content) {
 }
 
 const labelled = (words, field) => h("label", { class: "field" }, words, field);
-const select = (label, options) => h("select", { "aria-label": label }, options.map(([value, text]) => h("option", { value }, text)));
-const number = (label, value) => h("input", { type: "number", min: 0, value: String(value), "aria-label": label });
+const select = (options) => h("select", {}, options.map(([value, text]) => h("option", { value }, text)));
+const number = (value) => h("input", { type: "number", min: 0, value: String(value) });
 
 function described(run) {
   const point = Object.entries(run.point).map(([path, value]) => `${path} ${JSON.stringify(value)}`);

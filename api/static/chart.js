@@ -1,4 +1,4 @@
-// Curves over epochs: axes, shaded windows, a cursor for the pointer and the keyboard. What it draws
+// Curves over epochs: axes, shaded windows, lines where the training changes, a cursor for the pointer and the keyboard. What it draws
 // is given to it; which values stand at the cursor its owner says.
 
 import { h } from "./dom.js";
@@ -33,7 +33,8 @@ export class Chart {
     new ResizeObserver(() => this.#resized()).observe(this.node);
   }
 
-  // {lines: [{group, xs, ys, seed, marks}], windows: [{start, end, colour, strong}], last, log,
+  // {lines: [{group, xs, ys, seed, marks}], windows: [{start, end, colour, strong}],
+  //  changes: [{at, words}], last, log,
   //  format, strong: key or null, y: title}
   set(data) {
     this.data = data;
@@ -66,7 +67,7 @@ export class Chart {
   #draw() {
     this.width ||= Math.floor(this.node.clientWidth);
     if (!this.width) return;
-    const { lines, windows, last, log, format, strong } = this.data;
+    const { lines, windows, changes, last, log, format, strong } = this.data;
     const [left, right] = [PAD.left, this.width - PAD.right];
     const [bottom, top] = [this.height - PAD.bottom, PAD.top];
     const [low, high] = range(lines, log);
@@ -77,6 +78,7 @@ export class Chart {
     const rows = log ? decades(low, high) : ticks(low, high, 5);
     this.back.replaceChildren(
       ...windows.map((one) => this.#window(one, top, bottom, SHADE / Math.max(3, windows.length))),
+      ...changes.map((one) => s("line", { class: "change", x1: this.x(one.at), x2: this.x(one.at), y1: top, y2: bottom }, s("title", {}, one.words))),
       ...rows.map((value) => s("line", { class: "grid", x1: left, x2: right, y1: this.y(value), y2: this.y(value) })),
       ...rows.map((value) => s("text", { class: "tick", x: left - 8, y: this.y(value) + 4, "text-anchor": "end" }, format(value))),
       ...ticks(0, last, Math.max(2, this.width / 90), true).map((epoch) =>

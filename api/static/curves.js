@@ -3,7 +3,7 @@
 
 import { Chart, before, share } from "./chart.js";
 import { fill, h, percent } from "./dom.js";
-import { axes, groupsOf } from "./groups.js";
+import { axes, changed, groupsOf } from "./groups.js";
 import { METRICS, Series } from "./series.js";
 import { s, short } from "./svg.js";
 
@@ -83,7 +83,7 @@ export class Curves {
     this.#nameProbes();
     this.upper = this.series.lines(shown, this.metric, this.seeds, this.lost);
     this.traces = this.probe === null ? [] : this.series.fisherLines(shown, this.probe, this.seeds, this.lost);
-    const rest = { windows: this.#windows(shown), last: this.last, strong: this.strong };
+    const rest = { windows: this.#windows(shown), changes: this.#changes(shown), last: this.last, strong: this.strong };
     this.accuracy.set({ ...rest, lines: this.upper, log: false, format: isShare ? share : short, empty: "no epoch has been trained yet" });
     this.fisher.set({ ...rest, lines: this.traces, log: isWide(this.traces), format: short, empty: "nothing has been measured yet" });
     this.#values();
@@ -99,6 +99,16 @@ export class Curves {
     const hand = this.groups.find((one) => one.key === this.strong);
     const own = (hand?.windows ?? []).map(({ start, end }) => ({ start, end, colour: hand.colour, strong: true }));
     return hand ? own : [...found.values()];
+  }
+
+  // Each epoch at which one of the curves is trained otherwise; those of the curve in hand alone.
+  #changes(shown) {
+    const found = new Map();
+    for (const group of shown) {
+      if (this.strong !== null && group.key !== this.strong) continue;
+      for (const one of group.changes) found.set(one.at, [...(found.get(one.at) ?? []), `${group.name} ${changed(one)}`]);
+    }
+    return [...found].map(([at, words]) => ({ at, words: words.join("; ") }));
   }
 
   #move(epoch, key) {
@@ -237,7 +247,7 @@ export class Curves {
 function about(group) {
   const where = Object.entries(group.first.point).map(([path, value]) => `${path} = ${JSON.stringify(value)}`);
   const windows = group.windows.map((one) => `${one.name ?? "deficit"} in epochs ${one.start} to ${one.end}`);
-  return [...where, `${group.runs.length} seeds`, ...windows].join("; ");
+  return [...where, `${group.runs.length} seeds`, ...windows, ...group.changes.map(changed)].join("; ");
 }
 
 function isWide(lines) {

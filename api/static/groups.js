@@ -21,7 +21,7 @@ export function groupsOf(runs) {
   const groups = new Map();
   for (const run of runs) {
     const key = JSON.stringify([run.variant, run.point]);
-    if (!groups.has(key)) groups.set(key, { key, runs: [], first: run, windows: run.windows });
+    if (!groups.has(key)) groups.set(key, { key, runs: [], first: run, windows: run.windows, changes: run.changes ?? [] });
     groups.get(key).runs.push(run.run);
   }
   const found = [...groups.values()];
@@ -82,4 +82,12 @@ function between(stops, place) {
   const channel = (colour, k) => parseInt(colour.slice(k, k + 2), 16);
   const mixed = [1, 3, 5].map((k) => Math.round(channel(stops[below], k) * (1 - share) + channel(stops[below + 1], k) * share));
   return `#${mixed.map((one) => one.toString(16).padStart(2, "0")).join("")}`;
+}
+
+// What is trained otherwise from an epoch on, in words.
+export function changed({ at, settings = {}, ...restarts }) {
+  const parts = Object.entries(settings).flatMap(([part, value]) =>
+    value !== null && typeof value === "object" ? Object.entries(value).map(([name, one]) => `${part}.${name} ${word(one)}`) : [`${part} ${word(value)}`]);
+  const again = Object.entries(restarts).filter(([, acts]) => acts === true).map(([name]) => name.replaceAll("_", " "));
+  return `from epoch ${at} on: ${[...parts, ...again].join(", ")}`;
 }

@@ -1,8 +1,9 @@
 // The plan as a picture: a row for each branch of the tree, what runs share drawn once, the epochs
-// under a deficit shaded, the state of each stretch by pattern and colour.
+// under a deficit shaded, a mark where the training changes, the state of each stretch by pattern
+// and colour.
 
 import { fill, h } from "./dom.js";
-import { groupsOf } from "./groups.js";
+import { changed, groupsOf } from "./groups.js";
 import { s, ticks } from "./svg.js";
 
 const STATES = {
@@ -21,7 +22,7 @@ export class Plan {
   constructor() {
     this.picture = s("svg", { class: "tree", role: "img" });
     this.caption = h("figcaption", { class: "dim" }, " ");
-    this.key = h("p", { class: "states", "aria-hidden": "true" }, Object.entries(STATES).map(([state, words]) => swatch(state, words)), windowSwatch());
+    this.key = h("p", { class: "states", "aria-hidden": "true" }, Object.entries(STATES).map(([state, words]) => swatch(state, words)), windowSwatch(), changeSwatch());
     this.scroll = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Picture of the plan" }, this.picture);
     this.node = h("figure", { class: "plan" }, this.caption, this.scroll, this.key);
     new ResizeObserver(() => this.shown && this.#draw()).observe(this.node);
@@ -51,6 +52,7 @@ export class Plan {
       rows.flatMap((row, i) => this.#windows(row, i, x, y, step)),
       rows.map((row, i) => row.from === null ? null : s("path", { class: "join", d: `M${x(row.start)} ${y(row.from) + step / 2}V${y(i) + step / 3}` })),
       rows.flatMap((row, i) => row.segments.map((index) => stretch(segments[index], x, y(i), step))),
+      rows.flatMap((row, i) => this.#changes(row, y(i), x, step)),
       step > 10 ? rows.map((row, i) => s("text", { class: "tick", x: left - 8, y: y(i) + step - 5, "text-anchor": "end" }, clipped(names.get(row.run), left))) : null,
       s("line", { class: "axis", x1: left, x2: x(last), y1: foot, y2: foot }),
       ticks(0, last, Math.max(2, width / 90), true).map((epoch) => s("text", { class: "tick", x: x(epoch), y: foot + 15, "text-anchor": "middle" }, String(epoch))),
@@ -59,6 +61,13 @@ export class Plan {
     const words = told(this.shown, this.epochs);
     this.caption.textContent = words;
     this.picture.setAttribute("aria-label", words);
+  }
+
+  #changes(row, top, x, step) {
+    const run = this.shown.runs.find((one) => one.run === row.run);
+    return (run.changes ?? [])
+      .filter(({ at }) => at >= row.start && at < run.epochs)
+      .map((one) => s("line", { class: "change", x1: x(one.at), x2: x(one.at), y1: top, y2: top + step }, s("title", {}, changed(one))));
   }
 
   #windows(row, i, x, y, step) {
@@ -134,10 +143,14 @@ function windowSwatch() {
   return h("span", {}, s("svg", { width: 22, height: 12 }, s("rect", { class: "deficit", y: 4, width: 22, height: 5 })), " ", "under a deficit");
 }
 
+function changeSwatch() {
+  return h("span", {}, s("svg", { width: 22, height: 12 }, s("line", { class: "change", x1: 11, x2: 11, y1: 0, y2: 12 })), " ", "the training changes");
+}
+
 function told({ runs, segments, certain }, epochs) {
   const count = (state) => segments.filter((one) => one.state === state).length;
   const parts = Object.keys(STATES).map((state) => [count(state), STATES[state]]).filter(([n]) => n);
   const shared = epochs ? ` ${epochs.alone} epochs if each run were trained alone, ${epochs.shared} with what they share, ${epochs.stored} of these found in the store.` : "";
   const stretches = parts.map(([n, words]) => `${n} ${words}`).join(", ");
-  return `${runs.length} runs in ${segments.length} stretches: ${stretches}.${shared}${certain ? "" : " Some of it is not certain yet."}`;
+  return `${runs.length} ${runs.length === 1 ? "run" : "runs"} in ${segments.length} ${segments.length === 1 ? "stretch" : "stretches"}: ${stretches}.${shared}${certain ? "" : " Some of it is not certain yet."}`;
 }

@@ -39,3 +39,21 @@ def test_windows_that_differ_are_marks_of_their_own_and_an_empty_one_is_none():
         ("blur(resolution=4)", "epochs 2 to 6, run 1"),
         ("vertical_flip", "epochs 2 to 6, run 1"),
     ]
+
+
+def test_a_change_of_the_training_is_a_moment():
+    change = {
+        "at": 5,
+        "settings": {"batch_size": 32, "schedule": {"name": "constant"}},
+        "optimizer_restart": True,
+    }
+    runs = [run_plan(i, [], 10, seed=i, changes=[change]) for i in range(2)]
+    assert annotations(runs, CLOCK) == [
+        {
+            "time": "2026-01-01T00:05:00.000Z",
+            "timeEnd": "2026-01-01T00:05:00.000Z",
+            "title": 'batch_size=32, schedule.name="constant", optimizer_restart',
+            "text": "from epoch 5 on, runs 0, 1",
+            "tags": "change",
+        }
+    ]

@@ -14,18 +14,20 @@ import { Runs } from "../runs.js";
 import { sheet } from "../sheet.js";
 
 const ENDED = ["succeeded", "failed", "cancelled"];
+const MEASURED = ["fisher", "gradients", "filters", "second_order"];
 const AGAIN_MS = 2000; // between two looks at the plan, which is whole each time
 
 export async function show(main, { params: { id }, signal }) {
   const path = `/v1/experiments/${id}`;
-  const wanted = [get(path, {}, signal), get(`${path}/spec`, {}, signal), get(`${path}/plan`, {}, signal).catch((error) => error)];
+  const plain = ["", "/spec", "/measurements"].map((part) => get(path + part, {}, signal));
+  const wanted = [...plain, get(`${path}/plan`, {}, signal).catch((error) => error)];
   const early = []; // the stream begins at once; what it says waits for the page
   let take = (...event) => early.push(event);
   const streaming = stream(`${path}/events?points=true`, (...event) => take(...event), signal);
   const ended = streaming.catch((error) => error);
-  const [[status, spec, plan]] = await Promise.all([Promise.all(wanted), sheet("/static/experiment.css")]);
+  const [[status, spec, jobs, plan]] = await Promise.all([Promise.all(wanted), sheet("/static/experiment.css")]);
   if (signal.aborted) return;
-  const view = new View(id, spec, signal);
+  const view = new View(id, measuredBy([spec, ...jobs.measurements.map((job) => job.asked)]), signal);
   fill(main, view.node);
   view.status(status);
   view.planned(plan);
@@ -34,11 +36,13 @@ export async function show(main, { params: { id }, signal }) {
   ended.then((error) => error && !signal.aborted && main.prepend(complaint(error)));
 }
 
+// By the spec, and by jobs that came later.
+const measuredBy = (asked) => new Set(MEASURED.filter((part) => asked.some((one) => one[part])));
+
 class View {
-  constructor(id, spec, signal) {
+  constructor(id, measured, signal) {
     [this.id, this.signal, this.path] = [id, signal, `/v1/experiments/${id}`];
     this.state = null;
-    this.measured = new Set(["fisher", "gradients", "filters", "second_order"].filter((part) => spec[part]));
     this.title = h("h1", {}, " ");
     this.badge = h("span", { role: "status" });
     this.bar = h("progress", { "aria-label": "Epochs trained", max: 1, value: 0 });
@@ -49,9 +53,9 @@ class View {
     this.actions = new Actions(id, () => this.runs.runs);
     this.notes = new Notes(id);
     this.failures = new Failures(id, signal);
-    this.curves = new Curves({ fisher: this.measured.has("fisher") });
+    this.curves = new Curves({ fisher: measured.has("fisher") });
     this.plan = new Plan();
-    this.figures = new Figures(id, named(this.measured), signal);
+    this.figures = new Figures(id, named(measured), signal);
     this.node = h("div", { class: "experiment" }, this.#head(), this.failures.node, this.#parts());
   }
 

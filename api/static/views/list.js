@@ -24,6 +24,7 @@ export async function show(main, { query, signal }) {
   const table = tableOf(body);
   let rows = new Map();
   let latest = null;
+  let drawn = null;
 
   const load = () => get("/v1/experiments", asked(query), signal);
 
@@ -32,6 +33,7 @@ export async function show(main, { query, signal }) {
 
   function draw(page) {
     say(false);
+    drawn = JSON.stringify(page);
     rows = new Map(page.experiments.map((one) => [one.id, rowOf(one, choose)]));
     fill(body, [...rows.values()].map((row) => row.node));
     const isFirst = !query.has("page_token");
@@ -49,10 +51,14 @@ export async function show(main, { query, signal }) {
     compare.textContent = chosen.size > MOST ? `Compare: ${MOST} at most` : chosen.size ? `Compare ${chosen.size}` : "Compare";
   }
 
-  // Rows stay where they are: what is new or gone moves in when the user says so.
+  // Rows stay where they are: what is new or gone moves in when the user says so. Without rows only
+  // news is drawn: what is drawn anew loses the focus.
   function update(page) {
     latest = page;
-    if (!rows.size) return draw(page);
+    if (!rows.size) {
+      if (JSON.stringify(page) !== drawn) draw(page);
+      return;
+    }
     for (const one of page.experiments) rows.get(one.id)?.update(one);
     say(page.experiments.length !== rows.size || !page.experiments.every((one) => rows.has(one.id)));
   }
