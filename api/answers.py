@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from shared.lifecycle import STATES
+
 Schema = dict[str, Any]
 
 TEXT: Schema = {"type": "string"}
@@ -11,7 +13,6 @@ NUMBER: Schema = {"type": "number"}
 TIME: Schema = {"type": "string", "description": "RFC 3339, UTC."}
 DIGEST: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 ID: Schema = {"type": "string", "pattern": "^[0-9a-f]{24}$"}
-STATES = ["preparing", "queued", "running", "succeeded", "failed", "cancelled"]
 
 
 def maybe(schema: Schema) -> Schema:

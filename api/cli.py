@@ -14,7 +14,7 @@ from api import cli_manage, cli_tokens, cli_webhooks, connection, follow, overri
 from api.cli_fsck import fsck
 from api.cli_group import Commands
 from api.client import REFUSED, STATUS, Json, Service, fail, word
-from api.follow import ENDED
+from shared.lifecycle import STATES
 
 KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 FIGURE_FORMATS = {
@@ -267,7 +267,7 @@ def fork(
 
 
 @main.command("list")
-@click.option("--state", type=click.Choice(["preparing", "queued", "running", *ENDED]))
+@click.option("--state", type=click.Choice(STATES))
 @click.option("--name", help="Part of the name.")
 @click.option("--tag", multiple=True, help="key:value; all of them.")
 @click.option("-n", "count", type=click.IntRange(1), default=20, show_default=True)

@@ -6,11 +6,11 @@ import time
 from typing import TYPE_CHECKING
 
 from api.marked import Marked
-from api.statuses import ENDED
 from shared import names, removal
 from shared.deletion import Deletions
 from shared.errors import Conflict, HubelError, NotFound, Stopped
 from shared.inspection import GRACE_SECONDS
+from shared.lifecycle import ENDED
 
 if TYPE_CHECKING:
     from api.service import Service

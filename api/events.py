@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from api.points import Points, Sent
 from shared.errors import HubelError, TooMany
+from shared.lifecycle import ENDED
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,6 @@ END = 2**53 - 1
 AHEAD_MS = 86_400_000
 """Last-Event-ID may come from a replica whose clock is ahead by less than this."""
 MAX_LISTENERS = 5000
-ENDED = ("succeeded", "failed", "cancelled")
 
 
 class Events:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
 
-from shared import cost
+from shared import cost, lifecycle
 from shared.plan import Plan
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ for _labelled, _values in (
     (PLANNED_EPOCHS, FATES),
     (PLANNED_SECONDS, FATES),
     (ACTIONS, ACTION_NAMES),
-    (ENDED, ("succeeded", "failed", "cancelled")),
+    (ENDED, lifecycle.ENDED),
     (WEBHOOK_TRIES, ("delivered", "failed")),
 ):
     for _value in _values:

@@ -13,9 +13,9 @@ from rich.text import Text
 
 from api import words
 from api.client import Json, Service, word
+from shared.lifecycle import ENDED
 
 AGAIN_SECONDS = 1.0
-ENDED = ("succeeded", "failed", "cancelled")
 CURVE = 24
 """Columns of a curve: accuracy from 0 to 1, the mean of as many epochs as share a column."""
 LEVELS = "▁▂▃▄▅▆▇█"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from api.tracker import Tracker
+from shared.lifecycle import STATES
 from shared.live import Live
 from shared.plan import Plan
 from shared.records import Records
@@ -31,11 +32,7 @@ def progress(tracker: Tracker, live: Live, records: Records, outcome: Json) -> J
                 "trained": _counted(tracker, live, outcome),
             },
             "measurements": tracker.measurements(),
-            "runs": {"total": len(states)}
-            | {
-                s: states.count(s)
-                for s in ("queued", "running", "succeeded", "failed", "cancelled")
-            },
+            "runs": {"total": len(states)} | {s: states.count(s) for s in STATES[1:]},
         },
         "time_left_seconds": 0.0
         if ended

@@ -11,6 +11,7 @@ from typing import Any
 from api.outcomes import Outcomes
 from shared.cache import Cache
 from shared.errors import HubelError, StoreUnavailable
+from shared.lifecycle import ENDED
 
 FRESH_SECONDS, OLD_SECONDS = 0.75, 1.5
 """After the first a status is made again when it is asked for, after the second it is not shown."""
@@ -20,8 +21,6 @@ STATUS_BYTES = 6000
 AT_ONCE, AT_ONCE_FOR_LISTS = 16, 3
 """Fifty statuses of a page made by sixteen threads would hold up those who poll one."""
 PATIENCE_SECONDS = 30.0
-
-ENDED = ("succeeded", "failed", "cancelled")
 
 Status = dict[str, Any]
 

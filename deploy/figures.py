@@ -21,10 +21,10 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.local import LocalError, LocalMode
+from shared.lifecycle import ENDED
 
 Json = dict[str, Any]
 
-ENDED = ("succeeded", "failed", "cancelled")
 POLL_SECONDS = 5.0
 FORMATS = ("png", "svg")
 PARTS = ("summary", "analysis")

@@ -1,6 +1,6 @@
 """Submit, list, look at, cancel and retry experiments."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -25,13 +25,13 @@ from api.service import Service
 from api.status import plan_summary
 from shared import names, planning
 from shared.errors import HubelError
+from shared.lifecycle import State
 from shared.plan import Plan
 from shared.remarks import RemarksPatch
 from shared.spec import ExperimentSpec
 
 router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
 
-State = Literal["preparing", "queued", "running", "succeeded", "failed", "cancelled"]
 POLL_SECONDS = 2
 PARTS = (
     "spec", "runs", "metrics", "annotations", "fisher", "second_order", "summary", "analysis",

@@ -5,7 +5,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from api import connection
 from api.sdk import asked, shown
@@ -15,6 +15,7 @@ from api.sdk.http import Http, word
 from api.sdk.plan import Plan
 from api.sdk.results import chart
 from api.sdk.webhooks import Webhooks
+from shared.lifecycle import State
 
 if TYPE_CHECKING:
     from altair import TopLevelMixin
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from shared.spec import ExperimentSpec
 
 Json = dict[str, Any]
-State = Literal["preparing", "queued", "running", "succeeded", "failed", "cancelled"]
 
 
 class Client:
@@ -124,7 +124,7 @@ class Client:
             return dict(self._http.put(path, file))
 
     def delete_dataset(self, name: str) -> None:
-        self._http.call("DELETE", f"/v1/datasets/{word(name)}")
+        self._http.remove(f"/v1/datasets/{word(name)}")
 
     def close(self) -> None:
         self._http.close()

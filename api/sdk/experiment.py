@@ -5,12 +5,12 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from api.run_bars import ENDED
 from api.sdk import asked, shown, waiting
 from api.sdk.errors import ServiceError, failed
 from api.sdk.http import Http
 from api.sdk.plan import Plan
 from api.sdk.results import Results
+from shared.lifecycle import ENDED
 
 if TYPE_CHECKING:
     from shared.measurements import LaterMeasurements
@@ -129,7 +129,7 @@ class Experiment(Results):
 
     def delete(self) -> None:
         """Remove it, and what only it needed. There is no way back."""
-        self._http.call("DELETE", self._path)
+        self._http.remove(self._path)
 
     def __repr__(self) -> str:
         return f"<Experiment {self.id}>"

@@ -52,6 +52,24 @@ class Http:
         """`once`: it must not be sent again unless it was refused."""
         return self._patiently(lambda: self._answer(method, path, parts), patience, once)
 
+    def remove(self, path: str) -> None:
+        """What a first try has removed, whose answer was lost, a second one does not find."""
+        lost = False
+
+        def ask() -> None:
+            nonlocal lost
+            try:
+                self._answer("DELETE", path, {})
+            except ServiceError as error:
+                if not (lost and error.status == 404):
+                    lost = lost or error.status in GATEWAY
+                    raise
+            except httpx.RequestError:
+                lost = True
+                raise
+
+        self._patiently(ask, PATIENCE, False)
+
     def put(self, path: str, file: Path) -> Any:
         def send() -> httpx.Response:
             with file.open("rb") as content:

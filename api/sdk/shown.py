@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from api import words
-from api.run_bars import ENDED
+from shared.lifecycle import ENDED
 
 Json = dict[str, Any]
 

@@ -24,7 +24,7 @@ class Webhooks:
         return dict(self._http.read(self._http.call("POST", PATH, once=True, json=body)))
 
     def delete(self, id: str) -> None:
-        self._http.call("DELETE", f"{PATH}/{word(id)}")
+        self._http.remove(f"{PATH}/{word(id)}")
 
     def test(self, id: str) -> Any:
         """Send it a message now."""

@@ -2,10 +2,8 @@
 // says how much first; what cannot be undone asks.
 
 import { complaint, navigate } from "./app.js";
-import { duration, fill, h } from "./dom.js";
+import { duration, fill, h, isOver } from "./dom.js";
 import { get, send } from "./http.js";
-
-const ENDED = ["succeeded", "failed", "cancelled"];
 
 export class Actions {
   constructor(id, runs) {
@@ -23,7 +21,7 @@ export class Actions {
   }
 
   set({ state, progress, measures }) {
-    const ended = ENDED.includes(state);
+    const ended = isOver({ state });
     this.buttons.cancel.hidden = ended;
     this.buttons.retry.hidden = !ended || state === "succeeded";
     this.buttons.fork.hidden = this.buttons.measure.hidden = measures !== null || progress === null;

@@ -45,3 +45,5 @@ export const badge = (state) =>
 
 export const bar = (done, planned, label) =>
   h("progress", { max: String(planned || 1), value: String(planned ? done : 1), "aria-label": label });
+
+export const isOver = ({ state }) => ["succeeded", "failed", "cancelled"].includes(state);

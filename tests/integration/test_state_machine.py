@@ -34,6 +34,7 @@ from reference import Reference
 from small import numbers
 
 from shared import names
+from shared.lifecycle import STATES
 from shared.plan import Plan
 from shared.records import Records
 from shared.spec import ExperimentSpec
@@ -46,7 +47,6 @@ KILLS = 3
 """Of worker processes in one example: a new one imports torch for seconds."""
 SHOWN_SECONDS = 5.0
 END_SECONDS = 180.0
-STATES = ("preparing", "queued", "running", "succeeded", "failed", "cancelled")
 ENDED = ("succeeded", "failed", "cancelled")
 _numbers = itertools.count()
 

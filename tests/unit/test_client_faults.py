@@ -291,3 +291,18 @@ def test_a_file_is_there_when_it_is_whole(play: Play, tmp_path: Any) -> None:
     client._http._client.timeout = 0.2
     assert hubel.Experiment(client._http, ID).export(target).read_bytes() == b"PK\x05\x06"
     assert [file.name for file in tmp_path.iterdir()] == ["all.zip"]
+
+
+GONE = (404, {"title": "Not Found", "detail": "no such experiment", "status": 404})
+
+
+def test_what_was_deleted_by_a_try_whose_answer_was_lost_is_deleted(play: Play) -> None:
+    client, asked = play((200, status("succeeded")), None, GONE)
+    client.experiment(ID).delete()
+    assert [method for method, *_ in asked] == ["GET", "DELETE", "DELETE"]
+
+
+def test_deleting_what_is_not_there_is_refused(play: Play) -> None:
+    client, _ = play((200, status("succeeded")), GONE)
+    with pytest.raises(ServiceError, match="no such experiment"):
+        client.experiment(ID).delete()

@@ -3,7 +3,7 @@
 import { Actions } from "../actions.js";
 import { complaint } from "../app.js";
 import { Curves } from "../curves.js";
-import { badge, duration, fill, h, moment } from "../dom.js";
+import { badge, duration, fill, h, isOver, moment } from "../dom.js";
 import { downloads } from "../downloads.js";
 import { Failures } from "../failures.js";
 import { Figures, named } from "../figures.js";
@@ -13,7 +13,6 @@ import { Plan } from "../plan.js";
 import { Runs } from "../runs.js";
 import { sheet } from "../sheet.js";
 
-const ENDED = ["succeeded", "failed", "cancelled"];
 const MEASURED = ["fisher", "gradients", "filters", "second_order"];
 const AGAIN_MS = 2000; // between two looks at the plan, which is whole each time
 
@@ -95,15 +94,15 @@ class View {
   }
 
   #show({ name, state, progress, time_left_seconds: left, ...rest }) {
+    const ended = isOver({ state });
     const title = name || this.id;
     document.title = `${title} – Hubel`;
     this.title.textContent = title;
     if (this.state !== state) fill(this.badge, badge(state));
     this.state = state;
     const epochs = progress?.epochs ?? { done: 0, planned: 0, reused: 0 };
-    const isOver = ENDED.includes(state);
-    this.bar.value = epochs.planned ? epochs.done / epochs.planned : isOver ? 1 : 0;
-    this.words.textContent = progress ? progressWords(progress, isOver ? null : left) : "The data set is being prepared.";
+    this.bar.value = epochs.planned ? epochs.done / epochs.planned : ended ? 1 : 0;
+    this.words.textContent = progress ? progressWords(progress, ended ? null : left) : "The data set is being prepared.";
     fill(this.facts, facts(this.id, rest));
   }
 

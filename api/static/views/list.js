@@ -1,7 +1,7 @@
 // The list of experiments: newest first, kept up to date in place, several chosen to compare.
 
 import { complaint, navigate } from "../app.js";
-import { badge, bar, count, duration, fill, h, moment } from "../dom.js";
+import { badge, bar, count, duration, fill, h, isOver, moment } from "../dom.js";
 import { get, repeat } from "../http.js";
 
 const STATES = ["preparing", "queued", "running", "succeeded", "failed", "cancelled"];
@@ -148,8 +148,6 @@ function rowOf(one, choose) {
   update(one);
   return { node, update };
 }
-
-const isOver = (one) => ["succeeded", "failed", "cancelled"].includes(one.state);
 
 const tags = (all) =>
   h("div", { class: "labels" }, Object.entries(all).map(([key, value]) => tagOf(`${key}:${value}`)));
