@@ -239,7 +239,7 @@ def test_nothing_reaches_a_pod_or_is_reached_by_it_but_what_is_named(manifests) 
     }
     assert opened == {
         "hubel-nothing": set(), "hubel-to-names": set(), "hubel-to-servers": set(),
-        "hubel-downloads": set(), "hubel-smoke": set(),
+        "hubel-downloads": set(), "hubel-smoke": set(), "hubel-outward": set(),
         "hubel-to-api": {8000}, "hubel-to-workers": {9464},
     }  # fmt: skip
     for name, one in policies.items():
@@ -261,11 +261,12 @@ def test_each_pod_gets_out_to_what_it_needs_alone(manifests) -> None:
         for name, pod in pods(found).items()
     }
     assert allowed == {
-        "hubel-api": {53, 6379, 9000}, "hubel-worker": {53, 6379, 9000, 443, 80},
+        "hubel-api": {53, 6379, 9000, 443, 80, 5000}, "hubel-worker": {53, 6379, 9000, 443, 80},
         "hubel-smoke": {53, 8000},
     }  # fmt: skip
-    (internet,) = of(found, "NetworkPolicy")["hubel-downloads"]["spec"]["egress"]
-    assert {"10.0.0.0/8", "169.254.0.0/16"} <= set(internet["to"][0]["ipBlock"]["except"])
+    for name in ("hubel-downloads", "hubel-outward"):
+        internet = of(found, "NetworkPolicy")[name]["spec"]["egress"][0]
+        assert {"10.0.0.0/8", "169.254.0.0/16"} <= set(internet["to"][0]["ipBlock"]["except"])
 
 
 def config(found: list[Manifest]) -> dict[str, str]:
