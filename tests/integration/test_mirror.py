@@ -4,11 +4,14 @@ Most records are written here as a worker would; one experiment is trained.
 """
 
 import json
+import os
+import signal
 import threading
 import time
 
 import httpx
 import pytest
+from api_process import api_process
 from mlflow_server import mlflow_server
 from pydantic import SecretStr
 from serving import serving
@@ -347,3 +350,38 @@ def test_nothing_from_before_it_was_switched_on_is_mirrored(service, mlflow):
     passes(mirror, id)
     found = mlflow.runs(service.settings.mlflow_experiment)
     assert {tags(run)["hubel.experiment"] for run in found} == {id}
+
+
+def test_an_api_that_is_killed_while_it_mirrors_leaves_each_point_once(service, mlflow):
+    quick = service.settings.model_copy(update={"reconcile_seconds": 0.2})
+    mirror_of(service).pass_over()  # it is switched on
+    ids = [submit(service, seeds=[2 * n, 2 * n + 1]) for n in range(2)]
+    for id in ids:
+        train(service, id)
+    for _ in range(2):
+        there = count(service, mlflow)
+        with api_process(quick) as api:
+            wait(lambda there=there: count(service, mlflow) > there)
+            os.kill(api.child.pid, signal.SIGKILL)
+    with api_process(quick):
+        wait(lambda: all(is_mirrored(service, id) for id in ids))
+    points = {id: {} for id in ids}
+    for run in mlflow.runs(service.settings.mlflow_experiment):
+        found = {m: mlflow.points(run["info"]["run_id"], m) for m in METRICS}
+        mine = points[tags(run)["hubel.experiment"]]
+        assert mine.setdefault(tags(run)["hubel.run"], found) is found
+    for id in ids:
+        assert len(points[id]) == len(service.plan(id).runs)
+        for run in service.plan(id).runs:
+            for metric, some in points[id][str(run.index)].items():
+                epochs = sorted(point["step"] for point in some)
+                assert epochs == [*range(1, run.epochs + 1)], (id, run.index, metric)
+
+
+def count(service, mlflow):
+    return len(mlflow.runs(service.settings.mlflow_experiment))
+
+
+def is_mirrored(service, id):
+    name = names.mirror(id)
+    return service.store.exists(name) and service.store.read_json(name)["ended"]
