@@ -32,6 +32,7 @@ from worker import cgroup, last_words, meters
 from worker.last_words import supervisor_name
 from worker.presence import Presence
 from worker.pulse import Pulse
+from worker.standstill import Standstill
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Overseer:
         self.name = supervisor_name(os.getpid())
         self._deaths: queue.Queue[tuple[str, list[Any], str]] = queue.Queue()
         self._oom_kills = _oom_kills()
+        self._still = Standstill()
         self._beats = 0
         self._silent: dict[tuple[int, str], float] = {}
         """For how long a child with a task has not beaten: by process and task."""
@@ -79,15 +81,15 @@ class Overseer:
     def _note_deaths(self) -> None:
         while True:
             task, args, said = self._deaths.get()
-            with logs.about(experiment=args[0] if args else None):
+            with self._still.working(), logs.about(experiment=args[0] if args else None):
                 try:
                     self._note(task, args, said)
                 except HubelError as error:
                     log.warning("how a child died was not written down: %s", error.detail)
                 except Exception:
                     log.exception("how a child died was not written down")
-            if self._deaths.empty():
-                last_words.forget_the_dead(os.getpid(), self.settings)
+                if self._deaths.empty():
+                    last_words.forget_the_dead(os.getpid(), self.settings)
 
     def _note(self, task: str, args: list[Any], said: str) -> None:
         store = Storage(self.settings)
@@ -129,14 +131,18 @@ class Overseer:
     def _watch(self) -> None:
         pause = threading.Event()
         while not pause.wait(LOOK_SECONDS):
-            try:
-                self._look_at_children()
-                self._listen()
-                self.presence.tell()
-                if not state.active_requests:
-                    meters.IDLE.inc(LOOK_SECONDS)
-            except Exception:
-                log.exception("the overseer looks again")
+            with self._still.working():
+                try:
+                    self._look()
+                except Exception:
+                    log.exception("the overseer looks again")
+
+    def _look(self) -> None:
+        self._look_at_children()
+        self._listen()
+        self.presence.tell()
+        if not state.active_requests:
+            meters.IDLE.inc(LOOK_SECONDS)
 
     def _look_at_children(self) -> None:
         """The child ends itself when it hangs, if any of its threads can run. Counted in looks: a

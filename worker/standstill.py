@@ -1,0 +1,43 @@
+"""Threads of a parent stand still while it forks: what one of them holds in that moment, a lock in
+compiled code as well, its child would wait for without end."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 10.0
+"""A thread that waits for a server for longer holds nothing but its socket."""
+
+
+class Standstill:
+    """One of a process: what it asks of `os` cannot be taken back."""
+
+    def __init__(self, patience: float = PATIENCE_SECONDS) -> None:
+        self._patience = patience
+        self._lock, self._is_mine = Lock(), False
+        os.register_at_fork(
+            before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child
+        )
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Of a thread: no fork begins meanwhile, and none is under way."""
+        with self._lock:
+            yield
+
+    def _before(self) -> None:
+        self._is_mine = self._lock.acquire(timeout=self._patience)
+        if not self._is_mine:
+            log.warning("forked after %.0f s beside a thread that works", self._patience)
+
+    def _in_parent(self) -> None:
+        if self._is_mine:
+            self._lock.release()
+
+    def _in_child(self) -> None:
+        """Nobody is left to give it back."""
+        self._lock = Lock()
