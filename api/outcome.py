@@ -1,5 +1,6 @@
 """How an experiment ends: what is written once and never changes."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from api.tracker import Tracker
@@ -14,4 +15,22 @@ def of(tracker: Tracker) -> dict[str, Any]:
     """What was planned, and what manifests say that this experiment trained itself."""
     failures = tracker.failures()
     epochs = tracker.plan.epochs.model_dump() | {"trained": tracker.trained}
-    return ended("failed" if failures else "succeeded", failures) | {"epochs": epochs}
+    found = ended("failed" if failures else "succeeded", failures) | {"epochs": epochs}
+    return found | (kept(tracker) if failures else {})
+
+
+def kept(tracker: Tracker) -> dict[str, Any]:
+    """Of what did not succeed: the segments that are its results, for ever. Others train later what
+    it has not."""
+    return {"done": {"cut": tracker.plan.cut, "segments": ranges(tracker.done)}}
+
+
+def ranges(indices: Iterable[int]) -> list[list[int]]:
+    """[first, last] of each row of neighbours."""
+    found: list[list[int]] = []
+    for index in sorted(indices):
+        if found and found[-1][1] == index - 1:
+            found[-1][1] = index
+        else:
+            found.append([index, index])
+    return found

@@ -90,10 +90,14 @@ class Points:
         tracker = self._service.tracker(self.id)
         done = self._service.done_segments(self.id)
         before = sum(one.epochs + one.measured for one in self.there)
+        if self._service.outcome(self.id) is not None:  # what was under way was not kept
+            self._told.clear()
+            self.there = self._before()
+        else:
+            for index in tracker.running(self._service.live).keys() - done:
+                self._under_way(index, self.plan.segments[index], self._service.live)
         for index in done:
             self._whole(index, self.plan.segments[index])
-        for index in tracker.running(self._service.live).keys() - done:
-            self._under_way(index, self.plan.segments[index], self._service.live)
         return sum(one.epochs + one.measured for one in self.there) > before
 
     def _begin(self) -> bool:
@@ -104,18 +108,25 @@ class Points:
         for run in plan.runs:
             for index in run.segments:
                 self.runs[index].append(run.index)
-        askers, self._name = _askers(plan), _named(plan)
+        askers, self._name = _askers(plan), plan.cut
         self.wanted = [
             _of_segment(segment, runs, askers)
             for segment, runs in zip(plan.segments, self.runs, strict=True)
         ]
-        self.there = [Sent() for _ in plan.segments]
-        for here, segment, wanted in zip(self.there, plan.segments, self.wanted, strict=True):
-            if segment.stored:
-                here.epochs = segment.end - segment.start
-            here.measured = sum(one.probed not in segment.probes for one in wanted)
         self.plan = plan
+        self.there = self._before()
         return True
+
+    def _before(self) -> list[Sent]:
+        """What was stored when it was planned."""
+        assert self.plan is not None
+        return [
+            Sent(
+                segment.end - segment.start if segment.stored else 0,
+                sum(one.probed not in segment.probes for one in wanted),
+            )
+            for segment, wanted in zip(self.plan.segments, self.wanted, strict=True)
+        ]
 
     def _whole(self, index: int, segment: Segment) -> None:
         here = self.there[index]
@@ -251,11 +262,6 @@ def _of_segment(segment: Segment, runs: list[int], askers: Askers) -> list[Wante
     ]
     place = {one: i for i, one in enumerate(segment.probes)}
     return sorted((w for w in found if w.runs), key=lambda w: place.get(w.probed, -1))
-
-
-def _named(plan: Plan) -> str:
-    """A plan that was lost and made anew may be cut elsewhere."""
-    return f"{zlib.crc32(''.join(segment.key for segment in plan.segments).encode()):08x}"
 
 
 def _code(count: int, whole: int) -> int:

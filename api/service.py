@@ -23,7 +23,7 @@ from api.tracker import Tracker
 from api.webhooks import Webhooks
 from shared import moments, names, planning, stored_spec
 from shared.cache import Cache
-from shared.errors import Conflict, Corrupt, NotFound
+from shared.errors import Conflict, Corrupt, NotFound, TooNew
 from shared.live import Live
 from shared.part import Part
 from shared.plan import Plan
@@ -210,7 +210,7 @@ class Service:
         }
         if plan is None:
             return about
-        tracker = self._followed(id, ended.get("state"))
+        tracker = self._followed(id, ended or None)
         about |= status.progress(tracker, self.live, self.records, ended)
         return about | {"plan": status.plan_summary(plan)}
 
@@ -219,14 +219,13 @@ class Service:
         if experiment.plan is None:
             return []
         ended = experiment.outcome["state"] if experiment.outcome else None
-        tracker = self._followed(id, ended)
+        tracker = self._followed(id, experiment.outcome)
         return tracker.run_states(ended, set(tracker.running(self.live)))
 
     def done_segments(self, id: str) -> set[int]:
-        ended = self.outcome(id)
-        return set(self._followed(id, ended["state"] if ended else None).done)
+        return set(self._followed(id, self.outcome(id)).done)
 
-    def _followed(self, id: str, ended: str | None) -> Tracker:
+    def _followed(self, id: str, ended: dict[str, Any] | None) -> Tracker:
         """The tracker, up to date to a second; with nothing left out once there is an outcome."""
         tracker = self.tracker(id)
         if ended is None:
@@ -252,7 +251,7 @@ class Service:
         """End it now; what is stored stays. Again: no change. After another end: Conflict.
         Returns the outcome."""
         self.accepted(id)
-        ours = self.finish(id, outcome.ended("cancelled", []))
+        ours = self.outcome(id) is None and self.finish(id, self._cancelled(id))
         found = self.outcome(id)
         if found is None:  # the store refused ours for another that is on its way
             error = Conflict("The experiment is just ending: ask again")
@@ -261,6 +260,15 @@ class Service:
         if not ours and found["state"] != "cancelled":
             raise Conflict(f"The experiment has {found['state']}: it cannot be cancelled")
         self.live.cancel(id)
+        return found
+
+    def _cancelled(self, id: str) -> dict[str, Any]:
+        found = outcome.ended("cancelled", [])
+        with contextlib.suppress(Corrupt, TooNew):  # what cannot be read can be ended
+            if (plan := self.plan(id)) is not None and plan.segments:
+                tracker = self.tracker(id)
+                tracker.settle(self.records, self.live)
+                found |= outcome.kept(tracker)
         return found
 
     def page(

@@ -67,7 +67,7 @@ class Tracker:
         if not self._lock.acquire(timeout=PATIENCE_SECONDS):
             return []
         try:
-            if time.monotonic() - self._refreshed < at_most_every:
+            if self._ended or time.monotonic() - self._refreshed < at_most_every:
                 return []
             self._ask(records, live, ask, again)
             self._refreshed = time.monotonic()
@@ -114,13 +114,25 @@ class Tracker:
         """True once every run is done, has failed, or waits for what has failed."""
         return not self.ready()
 
-    def end(self, state: str, records: Records, live: Live) -> None:
-        """The experiment has an outcome: after success all is done, else the store says what is."""
-        if state == "succeeded":
-            self.done.update(self.todo)
-        elif not self._ended:
-            self.refresh(records, live, 0, len(self.plan.segments), again=0)
-        self._ended = True
+    def settle(self, records: Records, live: Live) -> None:
+        """Ask the store about all that can have become done."""
+        self.refresh(records, live, 0, len(self.plan.segments), again=0)
+
+    def end(self, outcome: dict[str, Any], records: Records, live: Live) -> None:
+        """The experiment has an outcome: after success all is done, else it says what is. One of an
+        earlier version does not: the store is asked, which may have got more since."""
+        if self._ended:
+            return
+        kept = outcome.get("done", {})
+        says = outcome["state"] == "succeeded" or kept.get("cut") == self.plan.cut
+        if not says:
+            self.settle(records, live)
+        with self._lock:
+            if outcome["state"] == "succeeded":
+                self.done.update(self.todo)
+            elif says:
+                self.done = {i for first, last in kept["segments"] for i in range(first, last + 1)}
+            self._ended = True
 
     def run_states(self, ended: str | None, running: set[int]) -> list[str]:
         return [self._run_state(run.segments, ended, running) for run in self.plan.runs]

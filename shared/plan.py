@@ -1,6 +1,7 @@
 """The plan of an experiment, as it is stored: its runs, their segments, what waits for what."""
 
 import operator
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -80,6 +81,11 @@ class Plan(BaseModel):
     epochs: Epochs
     device_seconds: float
     """Estimated for the reference device, see shared/cost.py."""
+
+    @property
+    def cut(self) -> str:
+        """A name of how it is cut into segments: a plan that was lost may be made otherwise."""
+        return f"{zlib.crc32(''.join(segment.key for segment in self.segments).encode()):08x}"
 
     def scope(self, run: RunPlan) -> str:
         """Of the names of a run's states; of a run without segments, the shared one."""

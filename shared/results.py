@@ -31,6 +31,8 @@ class Results:
     name: str = ""
     jobs: frozenset[str] = frozenset()
     """Of the measurement jobs whose measurements are among the plan's."""
+    is_done: Callable[[Segment], bool] | None = None
+    """The same as whether `trained` finds something, without reading it."""
     measures: str | None = None
     """The experiment that this one only measures: it trains nothing that it could score."""
 
@@ -46,20 +48,22 @@ class Results:
         """From the store. `done` (segment indices) saves asking it for what is not there."""
         ended = {(plan.segments[i].scope, plan.segments[i].key) for i in done or ()}
 
-        def there(segment: Segment) -> bool:
+        def is_done(segment: Segment) -> bool:
+            if segment.end == 0:  # an initial state that is only measured
+                return True
             if done is not None:
                 return segment.stored or (segment.scope, segment.key) in ended
             return records.manifest(segment.scope, segment.key) is not None
 
         def trained(segment: Segment) -> list[Row] | None:
-            if segment.end == 0:  # an initial state that is only measured
+            if segment.end == 0:
                 return []
-            if not there(segment):
+            if not is_done(segment):
                 return None
             manifests = records.spanning(segment.scope, segment.key, segment.start)
             return joined(manifests, records.metrics, segment.start, experiment)
 
-        return cls(plan, experiment, trained, records.measurement, name)
+        return cls(plan, experiment, trained, records.measurement, name, is_done=is_done)
 
     def remembering(self) -> "Results":
         """The same, with what has been read kept: several numbers are made of the same epochs."""
@@ -120,17 +124,15 @@ class Results:
         return {"epoch": row["epoch"], "step": row.get("diverged_at_step")}
 
     def measurements(self, run: RunPlan, kinds: set[str]) -> Iterator[Row]:
-        """A run's stored measurements of these kinds of probe, in the order of the plan."""
+        """A run's stored measurements of these kinds of probe, in the order of the plan. Of states
+        within a segment that is not done there may be some already: they count when it is."""
         scope, probes = self.plan.scope(run), self.plan.probes
         wanted = [one for one in run.probes if probes[one[2]]["kind"] in kinds]
-        reached: int | None = None
-        for (epoch, _, _), found in answers(lambda one: self.measured(scope, *one[1:]), wanted):
+        reached = self._reached(run) if wanted else 0
+        wanted = [one for one in wanted if one[0] <= reached]
+        for _, found in answers(lambda one: self.measured(scope, *one[1:]), wanted):
             if found is not None:
                 yield found
-                continue
-            reached = self._reached(run) if reached is None else reached
-            if epoch > reached:  # nothing further can be there: do not ask for each
-                return
 
     def numerics(self, runs: Iterable[RunPlan] | None = None) -> list[str]:
         """The numerics classes that trained these runs; more than one is a mixture."""
@@ -140,9 +142,10 @@ class Results:
         return sorted({row["numerics"] for part in parts for row in part or []})
 
     def _reached(self, run: RunPlan) -> int:
+        is_done = self.is_done or (lambda segment: self.trained(segment) is not None)
         ended = 0
         for index in run.segments:
-            if self.trained(self.plan.segments[index]) is None:
+            if not is_done(self.plan.segments[index]):
                 break
             ended = self.plan.segments[index].end
         return ended

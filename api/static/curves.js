@@ -55,6 +55,15 @@ export class Curves {
     this.lost = new Set(lost);
   }
 
+  // Of an experiment that has ended: epochs that were under way are no results.
+  cut({ runs, segments }) {
+    for (const { run, segments: path } of runs) {
+      const open = path.find((index) => !["stored", "done"].includes(segments[index].state));
+      if (open !== undefined) this.series.cut(run, segments[open].start);
+    }
+    this.#later();
+  }
+
   add(event) {
     this.series.add(event);
     this.#later();

@@ -48,6 +48,17 @@ export class Series {
     return true;
   }
 
+  // What comes after an epoch of a run goes.
+  cut(run, epoch) {
+    for (const all of Object.values(this.values)) {
+      const ys = all.get(run);
+      if (ys && ys.length > epoch + 1) ys.length = epoch + 1;
+    }
+    for (const runs of this.traces.values()) {
+      if (runs.has(run)) runs.set(run, runs.get(run).filter(([at]) => at <= epoch));
+    }
+  }
+
   // Each choice of what to draw and its name. What a run was shown changes with its deficit, and with
   // it the probe: where every state was measured once, these make one curve.
   choices() {

@@ -117,6 +117,7 @@ class View {
     this.plan.set(plan, this.shown.plan?.epochs);
     if (plan.runs.length === this.known) this.curves.states(plan.segments);
     else this.curves.plan(plan);
+    if (isOver(this.shown)) this.curves.cut(plan);
     this.known = plan.runs.length;
   }
 
