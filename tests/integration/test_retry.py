@@ -7,10 +7,18 @@ from click.testing import CliRunner
 from small import body, results, submit
 
 from api import cli
+from api.found import results as read
+from api.found import with_later
+from api.points import Points
+from api.service import Service
 from shared import names
 from shared.attempts import Attempts, Failure
 from shared.errors import Conflict, Invalid
+from shared.live import Live
 from shared.measurements import LaterMeasurements
+from shared.probe import FISHER
+from shared.queue import Sender, make_app
+from shared.records import Records
 from worker.preparation import prepare
 
 pytestmark = pytest.mark.services
@@ -38,6 +46,7 @@ def test_a_retry_trains_only_what_was_not_done_and_gives_the_same_numbers(lab, r
     lab.wait(undisturbed)
     old = submit(lab, reuse=reuse, seeds=[0], **LONG)
     stored = cancelled_half_done(lab, old)
+    before = shown(lab.service, old)
     new, is_new = lab.service.retries.accept(old)
     assert is_new
     assert new.plan.epochs.stored == stored > 0
@@ -47,6 +56,26 @@ def test_a_retry_trains_only_what_was_not_done_and_gives_the_same_numbers(lab, r
     assert lab.service.live.counted_epochs(new.id) == new.plan.epochs.new
     assert results(lab, new.id) == results(lab, undisturbed)
     assert lab.service.status(old)["state"] == "cancelled"
+    assert shown(lab.service, old) == shown(started_anew(lab), old) == before
+
+
+def shown(service, id):
+    """What an experiment that has ended shows of its runs, and that its stream says no more."""
+    found, points = with_later(id, service, read(id, service)), Points(id, service)
+    epochs = [list(found.epochs(run)) for run in found.plan.runs]
+    traces = [list(found.measurements(run, {FISHER})) for run in found.plan.runs]
+    for one, rows in zip(traces, epochs, strict=True):
+        assert max((trace["epoch"] for trace in one), default=0) <= len(rows)
+    assert points.look()
+    sent = [points.there[i].epochs for i in range(len(found.plan.segments))]
+    assert [sum(sent[i] for i in run.segments) for run in found.plan.runs] == [*map(len, epochs)]
+    return epochs, traces, service.run_states(id)
+
+
+def started_anew(lab):
+    """The service in a process that has seen nothing."""
+    live, sender = Live(lab.settings), Sender(make_app(lab.settings))
+    return Service(Records(lab.service.store), live, sender, lab.settings)
 
 
 def test_what_kept_failing_gets_new_attempts_and_its_sibling_is_not_trained_again(lab):
