@@ -25,7 +25,7 @@ def run(run: RunPlan, state: str, results: Results) -> Json:
         "state": state,
         "epochs": run.epochs,
         "windows": run.windows,
-        "changes": run.changes,
+        "changes": results.plan.changes(run),
         "score": numbers.shown(found),
         "diverged": results.diverged(run) if state == "succeeded" else None,
     }

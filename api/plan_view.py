@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from api.tracker import Tracker
 from shared import planning
 from shared.errors import HubelError
-from shared.plan import Plan
+from shared.plan import Plan, RunPlan
 
 if TYPE_CHECKING:
     from api.experiment import Experiment
@@ -94,9 +94,10 @@ def _shown(plan: Plan, states: list[str], reached: dict[int, int]) -> Json:
         }
         for i, segment in enumerate(plan.segments)
     ]
-    return {"runs": [_run(run) for run in plan.runs], "segments": segments}
+    return {"runs": [_run(plan, run) for run in plan.runs], "segments": segments}
 
 
-def _run(run: Any) -> Json:
-    shown = ("variant", "point", "seed", "epochs", "windows", "changes", "segments")
-    return {"run": run.index} | {name: getattr(run, name) for name in shown}
+def _run(plan: Plan, run: RunPlan) -> Json:
+    shown = ("variant", "point", "seed", "epochs", "windows", "segments")
+    found = {name: getattr(run, name) for name in shown}
+    return {"run": run.index, "changes": plan.changes(run)} | found

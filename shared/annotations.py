@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from shared.partners import acting, stimulus
-from shared.plan import RunPlan
+from shared.plan import Plan, RunPlan
 from shared.results import Row
 from shared.rows import Clock, words
 
@@ -14,12 +14,12 @@ NAMED = 20
 """Runs that a text names before it counts the others."""
 
 
-def annotations(runs: Sequence[RunPlan], clock: Clock) -> list[Row]:
+def annotations(plan: Plan, runs: Sequence[RunPlan], clock: Clock) -> list[Row]:
     """Each window and each change once, whichever of the runs have it: in the order of its begin
     and its end. A change ends where it begins: a moment, not a span."""
     found: dict[tuple[int, int, str, str], list[int]] = {}
     for run in runs:
-        for mark in (*_windows(run), *_changes(run)):
+        for mark in (*_windows(run), *map(_change, plan.changes(run))):
             found.setdefault(mark, []).append(run.index)
     return [_row(*mark, sorted(set(found[mark])), clock) for mark in sorted(found)]
 
@@ -29,13 +29,12 @@ def _windows(run: RunPlan) -> Iterator[tuple[int, int, str, str]]:
         yield window["start"], window["end"], words([stimulus(window)]), window["name"]
 
 
-def _changes(run: RunPlan) -> Iterator[tuple[int, int, str, str]]:
-    for change in run.changes:
-        yield change["at"], change["at"], ", ".join(_changed(change)), "change"
+def _change(change: dict[str, Any]) -> tuple[int, int, str, str]:
+    return change["at"], change["at"], ", ".join(_changed(change)), "change"
 
 
 def _changed(change: dict[str, Any]) -> Iterator[str]:
-    """`schedule.changes` in words."""
+    """In words."""
     for part, value in change.get("settings", {}).items():
         named = value.items() if isinstance(value, dict) else [(None, value)]
         for name, one in named:

@@ -97,6 +97,17 @@ class Plan(BaseModel):
         after = [key for segment in segments for key in segment.keys]
         return [segments[0].parent, *after] if segments else []
 
+    def changes(self, run: RunPlan) -> list[dict[str, Any]]:
+        """What of how a run is trained is other from an epoch on, in order: `training.changes`, and
+        what starts again where a deficit is removed."""
+        found = {change["at"]: dict(change) for change in run.changes}
+        for stretch in (one for index in run.segments for one in self.segments[index].stretches):
+            for name, at in (("learning_rate_restart", stretch.restart),
+                             ("optimizer_restart", stretch.optimizer_restart)):  # fmt: skip
+                if at:
+                    found.setdefault(at, {"at": at})[name] = True
+        return [found[at] for at in sorted(found)]
+
     def leading_to(self, segment: Segment) -> list[Stretch]:
         """What the network was shown from epoch 0 to the segment's end."""
         for run in self.runs:

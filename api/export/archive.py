@@ -71,7 +71,10 @@ class Archive:
         yield "summary.json", _json(overview.summary(id, results))
         yield "analysis.json", _json(overview.analysis(id, results))
         clock = overview.clock(self.experiment, results)
-        yield "annotations.json", _json(annotations.annotations(results.plan.runs, clock))
+        yield (
+            "annotations.json",
+            _json(annotations.annotations(results.plan, results.plan.runs, clock)),
+        )
         yield "runs.csv", tables.pieces("csv", self._runs(states), self._run_columns(), results)
         yield from self._tables()
         yield from self._figures()

@@ -122,7 +122,7 @@ def annotations(
     timeEnd, title, text, tags}, as Grafana's annotations are. Times are those of
     /metrics?time=experiment."""
     clock = overview.clock(service.experiment(id), results)
-    return marks.annotations(tables.chosen(results.plan.runs, run), clock)
+    return marks.annotations(results.plan, tables.chosen(results.plan.runs, run), clock)
 
 
 def _position(token: str | None, filters: Json) -> rows.Position | None:
