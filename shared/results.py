@@ -9,7 +9,7 @@ from typing import Any
 
 from shared.ahead import answers
 from shared.chain import Manifest
-from shared.plan import Plan, RunPlan, Segment
+from shared.plan import Plan, Probed, RunPlan, Segment
 from shared.records import Records
 
 Row = dict[str, Any]
@@ -33,6 +33,8 @@ class Results:
     """Of the measurement jobs whose measurements are among the plan's."""
     is_done: Callable[[Segment], bool] | None = None
     """The same as whether `trained` finds something, without reading it."""
+    whole: frozenset[int] | None = None
+    """Indices of the segments that are trained and measured; None: nobody has counted."""
     measures: str | None = None
     """The experiment that this one only measures: it trains nothing that it could score."""
 
@@ -63,7 +65,10 @@ class Results:
             manifests = records.spanning(segment.scope, segment.key, segment.start)
             return joined(manifests, records.metrics, segment.start, experiment)
 
-        return cls(plan, experiment, trained, records.measurement, name, is_done=is_done)
+        whole = None if done is None else frozenset(done)
+        return cls(
+            plan, experiment, trained, records.measurement, name, frozenset(), is_done, whole
+        )
 
     def remembering(self) -> "Results":
         """The same, with what has been read kept: several numbers are made of the same epochs."""
@@ -128,8 +133,8 @@ class Results:
         within a segment that is not done there may be some already: they count when it is."""
         scope, probes = self.plan.scope(run), self.plan.probes
         wanted = [one for one in run.probes if probes[one[2]]["kind"] in kinds]
-        reached = self._reached(run) if wanted else 0
-        wanted = [one for one in wanted if one[0] <= reached]
+        reached, awaited = (self._reached(run), self._awaited(run)) if wanted else (0, set())
+        wanted = [(e, k, d) for e, k, d in wanted if e <= reached and (e, d) not in awaited]
         for _, found in answers(lambda one: self.measured(scope, *one[1:]), wanted):
             if found is not None:
                 yield found
@@ -140,6 +145,11 @@ class Results:
         indices = {index for run in runs for index in run.segments}
         parts = (self.trained(self.plan.segments[index]) for index in sorted(indices))
         return sorted({row["numerics"] for part in parts for row in part or []})
+
+    def _awaited(self, run: RunPlan) -> set[Probed]:
+        """What segments that are not whole are to measure."""
+        left = set() if self.whole is None else {*run.segments} - self.whole
+        return {probed for index in left for probed in self.plan.segments[index].probes}
 
     def _reached(self, run: RunPlan) -> int:
         is_done = self.is_done or (lambda segment: self.trained(segment) is not None)
