@@ -47,33 +47,35 @@ def poisoned(lab, tmp_path):
     limits = {"max_attempts": 2, "max_infrastructure_attempts": 2, "retry_seconds": 0.2}
     for name, value in limits.items():
         setattr(lab.settings, name, value)
-    lab.start_worker(POISONED, HUBEL_HANG_SECONDS="20", POISON_MEMORY=str(tmp_path / "memory"))
+    lab.start_worker(POISONED, HUBEL_HANG_SECONDS="10", POISON_MEMORY=str(tmp_path / "memory"))
     return lab
 
 
-def history(lab, id):
-    """Of the only run's segment."""
-    segment = lab.service.plan(id).segments[0]
+def history(lab, id, run=0):
+    """Of the run's only segment."""
+    plan = lab.service.plan(id)
+    segment = plan.segments[plan.runs[run].segments[0]]
     return Attempts.of_segment(lab.service.store, id, segment).history()
 
 
-@pytest.mark.parametrize("seed", EXPECTED)
-def test_poison_fails_alone_and_the_next_experiment_starts_within_a_minute(poisoned, http, seed):
-    bad = submit(poisoned, **ONE, seeds=[seed, 0])
+def test_poison_fails_alone_and_the_next_experiment_starts_within_a_minute(poisoned, http):
+    bad = submit(poisoned, **ONE, seeds=[*EXPECTED, 0])
     next_one = submit(poisoned, **ONE, seeds=[1])
-    assert poisoned.wait(bad)["state"] == "failed"
-    kind, error, message = EXPECTED[seed]
-    (failure,) = poisoned.service.status(bad)["failures"]
-    assert (failure["run"], failure["kind"], failure["error"]) == (0, kind, error)
-    assert failure["message"].startswith(message)
-    assert failure["attempts"] == 2
-    assert poisoned.service.run_states(bad) == ["failed", "succeeded"]
-    tries = history(poisoned, bad).attempts
-    assert all(SAID[seed] in attempt.failure.log for attempt in tries)
-    assert tries[1].started - tries[0].ended >= 0.2
-    (told,) = http.get(f"/v1/experiments/{bad}/failures").json()["failures"]
-    assert [(a["kind"], a["error"]) for a in told["attempts"]] == [(kind, error)] * 2
-    assert SAID[seed] in told["attempts"][1]["log"]
+    assert poisoned.wait(bad, seconds=300)["state"] == "failed"
+    assert poisoned.service.run_states(bad) == ["failed"] * len(EXPECTED) + ["succeeded"]
+    failures = {one["run"]: one for one in poisoned.service.status(bad)["failures"]}
+    answer = http.get(f"/v1/experiments/{bad}/failures").json()["failures"]
+    told = {one["run"]: one["attempts"] for one in answer}
+    assert failures.keys() == told.keys() == {*range(len(EXPECTED))}
+    for run, (seed, (kind, error, message)) in enumerate(EXPECTED.items()):
+        failure, tries = failures[run], history(poisoned, bad, run).attempts
+        assert (failure["kind"], failure["error"]) == (kind, error)
+        assert failure["message"].startswith(message)
+        assert failure["attempts"] == len(tries) == 2
+        assert all(SAID[seed] in attempt.failure.log for attempt in tries)
+        assert tries[1].started - tries[0].ended >= 0.2
+        assert [(a["kind"], a["error"]) for a in told[run]] == [(kind, error)] * 2
+        assert SAID[seed] in told[run][1]["log"]
     began = time.monotonic()
     assert poisoned.wait(next_one)["state"] == "succeeded"
     assert time.monotonic() - began < 60
