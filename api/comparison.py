@@ -4,10 +4,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from api import found
+from api.figures import curves
 from shared.errors import Conflict, Fault, Invalid
 from shared.plan import Plan, RunPlan, Segment
 from shared.probe import Probe
-from shared.results import Results
+from shared.results import Results, Row
 from shared.schedule import Config
 
 if TYPE_CHECKING:
@@ -22,11 +23,13 @@ def of(ids: list[str], service: "Service") -> Results:
         message = f"{len(ids)} experiments are named: give {LEAST} to {MOST}, by id"
         raise Invalid(message, [Fault("/query/experiments", "number-of-experiments", message)])
     all_results = [_results(id, service) for id in ids]
-    names = _names([(one.experiment, one.name) for one in all_results])
-    parts = [(names[one.experiment], one) for one in all_results if one.plan.runs]
+    parts = [one for one in all_results if one.plan.runs]
     if len(parts) < LEAST:
         raise Conflict("There is nothing to compare yet: fewer than two of them have a plan")
-    return _joined(parts)
+    made = _joined(list(zip(_names(parts), parts, strict=True)))
+    if _told_apart(made.plan, parts):
+        return made
+    return _joined([(one.experiment, one) for one in parts])
 
 
 def _results(id: str, service: "Service") -> Results:
@@ -36,10 +39,22 @@ def _results(id: str, service: "Service") -> Results:
     return found.with_later(id, service, found.results(id, service))
 
 
-def _names(experiments: list[tuple[str, str]]) -> dict[str, str]:
-    """By its name, or by its id where it has none or shares it."""
-    all_names = [name for _, name in experiments]
-    return {id: name if name and all_names.count(name) == 1 else id for id, name in experiments}
+def _names(parts: list[Results]) -> list[str]:
+    """Each by its name, or by its id where it has none or shares it."""
+    all_names = [one.name for one in parts]
+    return [
+        one.name if one.name and all_names.count(one.name) == 1 else one.experiment for one in parts
+    ]
+
+
+def _told_apart(plan: Plan, parts: list[Results]) -> bool:
+    """Whether no curve has the name of another experiment's: "X: v" may be an experiment, or the
+    variant v of one that is called X. Ids begin nobody else's."""
+    owners = [one.experiment for one in parts for _ in one.plan.runs]
+    variants, labels = [run.variant for run in plan.runs], curves.layout(plan).labels.values()
+    return all(
+        len(set(zip(names, owners, strict=True))) == len(set(names)) for names in (variants, labels)
+    )
 
 
 def _joined(parts: list[tuple[str, Results]]) -> Results:
@@ -48,13 +63,14 @@ def _joined(parts: list[tuple[str, Results]]) -> Results:
     segments: list[Segment] = []
     configs: list[Config] = []
     probes: dict[str, Probe] = {}
-    owner: dict[tuple[str, str, int], Results] = {}
+    owners: dict[tuple[str, str, int], list[Results]] = {}
     for name, results in parts:
         plan = results.plan
         before = (len(runs), len(segments), len(configs))
         runs += [_run(run, name, *before) for run in plan.runs]
         segments += [_segment(segment, before[2]) for segment in plan.segments]
-        owner |= {(s.scope, s.key, s.start): results for s in plan.segments}
+        for s in plan.segments:
+            owners.setdefault((s.scope, s.key, s.start), []).append(results)
         configs += plan.configs
         probes |= plan.probes
     whole = Plan(
@@ -66,11 +82,17 @@ def _joined(parts: list[tuple[str, Results]]) -> Results:
         device_seconds=sum(plan.device_seconds for plan in plans),
     )
     first = parts[0][1]
+
+    def trained(segment: Segment) -> list[Row] | None:
+        """As whoever knows of it says: one that was cancelled is not asked any more."""
+        of = owners[segment.scope, segment.key, segment.start]
+        return next((rows for one in of if (rows := one.trained(segment)) is not None), None)
+
     return replace(
         first,
         plan=whole,
         name=" and ".join(name for name, _ in parts),
-        trained=lambda s: owner[s.scope, s.key, s.start].trained(s),
+        trained=trained,
     ).remembering()
 
 

@@ -1,5 +1,6 @@
 """One page of the list of experiments: those that match, and those of which nobody can tell."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,8 @@ class Page:
 @dataclass(frozen=True)
 class Filter:
     state: str | None = None
-    tags: dict[str, str] = field(default_factory=dict)
+    tags: Sequence[str] = ()
+    """Each "key:value"."""
     name: str | None = None
 
 
@@ -74,7 +76,7 @@ def _found(service: "Service", ids: list[str], wanted: Filter) -> dict[str, Stat
             found[id] = error
     if wanted.tags:
         said = zip(matching, service.remarks.many(matching), strict=True)
-        matching = [id for id, one in said if wanted.tags.items() <= one["tags"].items()]
+        matching = [id for id, one in said if _has(one["tags"], wanted.tags)]
     found |= zip(matching, service.statuses.many(matching, UNREADABLE), strict=True)
     for id, one in found.items():
         if isinstance(one, Corrupt):
@@ -84,3 +86,7 @@ def _found(service: "Service", ids: list[str], wanted: Filter) -> dict[str, Stat
 
 def _is_named(spec: ExperimentSpec, wanted: Filter) -> bool:
     return wanted.name is None or wanted.name.lower() in spec.name.lower()
+
+
+def _has(tags: dict[str, str], wanted: Sequence[str]) -> bool:
+    return {f"{key}:{value}" for key, value in tags.items()} >= set(wanted)

@@ -1,7 +1,7 @@
 """What the service does with experiments, without HTTP: accept, plan, look up, cancel, list."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from api import listing, meters, outcome, status
@@ -276,10 +276,10 @@ class Service:
         page_size: int,
         token: str | None = None,
         state: str | None = None,
-        tags: dict[str, str] | None = None,
+        tags: Sequence[str] = (),
         name: str | None = None,
     ) -> listing.Page:
-        return listing.page(self, page_size, token, listing.Filter(state, tags or {}, name))
+        return listing.page(self, page_size, token, listing.Filter(state, tags, name))
 
 
 def given(part: Part) -> dict[str, Any]:

@@ -29,7 +29,10 @@ class Fork(Multiplied):
     and tags that are left out are those of the experiment; null switches a measurement off."""
 
     run: Annotated[int, Field(ge=0, strict=True, description="Index of the run.")]
-    epoch: Epoch = Field(description="Epochs that stay as they are; what is other begins here.")
+    epoch: Epoch = Field(
+        description="Epochs that stay as they are; what is other begins here. From 0 on anything of"
+        " a run may be other."
+    )
     set: Paths = Field(
         {},
         max_length=64,

@@ -11,6 +11,8 @@ from shared.sweep import Point
 
 def check(asked: Fork, made: ExperimentSpec, trunk: list[str], seed: int, facts: Facts) -> None:
     """Refuse what would train the epochs before the fork otherwise. `trunk`: the run's keys."""
+    if asked.epoch == 0:
+        return  # nothing came before
     alone = made.model_copy(update={"sweep": {}, "variants": {}, "controls": type(made.controls)()})
     for point in (*sweep.points(alone), *sweep.points(made)):
         chain = _keys(point.run, facts, seed, asked.epoch)
@@ -41,7 +43,7 @@ def _of_the_past(asked: Fork, point: Point, states: int) -> Invalid:
         message = (
             "what is set shapes training from its very beginning: on the way only deficits,"
             " training.epochs, training.schedule, batch_size, augmentation and numbers of the"
-            " optimizer can change; submit it as an experiment of its own"
+            " optimizer can change; fork from epoch 0, or submit it as an experiment of its own"
         )
     else:
         message = (

@@ -3,7 +3,7 @@
 import contextlib
 import copy
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -36,12 +36,12 @@ class Rewriting:
         self.run: Json = old.model_dump(mode="json", exclude_unset=True)
         in_variants = [path for setting in asked.variants.values() for path in setting]
         self._prepare([*asked.set, *asked.sweep, *in_variants])
-        self.set = dict(self._setting(asked.set, ("set",)))
+        self.set = self._setting(asked.set, ("set",))
         for path, value in self.set.items():
             self._put(path, value)
-        self.sweep = dict(self._axis(path, values) for path, values in asked.sweep.items())
+        self.sweep = self._axes(asked.sweep)
         self.variants = {
-            name: dict(self._setting(setting, ("variants", name)))
+            name: self._setting(setting, ("variants", name))
             for name, setting in asked.variants.items()
         }
 
@@ -73,12 +73,12 @@ class Rewriting:
         if any(path.split(".")[0] == "deficits" or path == "deficit" for path in paths):
             given = self.run.pop("deficit", None)
             self.run["deficits"] = [given] if given else self.run.get("deficits", [])
-        changing = [path.split(".") for path in paths if self._is_of_training(path)]
+        changing = [path.split(".") for path in paths if self._is_on_the_way(path)]
         explicit = [path for path in paths if path.startswith("training.changes")]
         if changing and explicit:
             message = f"give '{explicit[0]}' or '{'.'.join(changing[0])}', not both"
             raise _refused(["set"], "said-twice", message)
-        if changing and self._epoch:
+        if changing:
             self._prepare_change([parts[1] for parts in changing if len(parts) > 2])
 
     def _lengths(self) -> dict[str, int]:
@@ -102,18 +102,25 @@ class Rewriting:
 
     # --- paths ---
 
-    def _setting(self, setting: Json, place: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    def _setting(self, setting: Json, place: tuple[str, ...]) -> Json:
+        made: Json = {}
         for path, value in setting.items():
-            written = self._written(path, [value], (*place, path))
-            yield written, self._value(path, value, (*place, path))
+            written = self._written(path, [value], (*place, path), made)
+            made[written] = self._value(path, value, (*place, path))
+        return made
 
-    def _axis(self, path: str, values: list[Any]) -> tuple[str, list[Any]]:
-        place = ("sweep", path)
-        written = self._written(path, values, place)
-        return written, [self._value(path, v, (*place, i)) for i, v in enumerate(values)]
+    def _axes(self, axes: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        made: dict[str, list[Any]] = {}
+        for path, values in axes.items():
+            place = ("sweep", path)
+            written = self._written(path, values, place, made)
+            made[written] = [self._value(path, v, (*place, i)) for i, v in enumerate(values)]
+        return made
 
-    def _written(self, path: str, values: list[Any], place: Sequence[str]) -> str:
-        """The path as the new spec has it."""
+    def _written(
+        self, path: str, values: list[Any], place: Sequence[str], before: Iterable[str]
+    ) -> str:
+        """The path as the new spec has it; `before` are those that stand before it there."""
         parts = path.split(".")
         if parts[0] not in sweep.SWEEPABLE:
             raise _refused(
@@ -130,25 +137,42 @@ class Rewriting:
         elif self._changes(path, values):
             self._check_optimizer(path, parts, place)
             written = ".".join(["training", "changes", str(self._index), "set", *parts[1:]])
+        self._check_once(path, written, place, before)
         self._asked_as[written] = path
         return written
+
+    def _check_once(
+        self, path: str, written: str, place: Sequence[str], before: Iterable[str]
+    ) -> None:
+        """Refuse what undoes a path before it, and a window of those that were just given: its
+        number counts the old ones too."""
+        for other in before:
+            windows = other == "deficits" and written.startswith("deficits.")
+            if windows or f"{other}.".startswith(f"{written}."):
+                message = f"'{self._asked_as[other]}' and '{path}' set the same: give one of them"
+                raise _refused(place, "said-twice", message)
 
     def _value(self, path: str, value: Any, place: Sequence[str | int]) -> Any:
         if path == "deficit" and value is not None:
             return continued.windows(self._old.windows, self._epoch, [value], place)
         if path in ("deficit", "deficits"):
             return continued.windows(self._old.windows, self._epoch, value, place)
+        field = path.removeprefix("training.")
+        if self._epoch == 0 and field in RESTARTS and isinstance(value, bool):
+            return getattr(self._old.training, field)  # there all starts anyway
         return value
 
     def _changes(self, path: str, values: list[Any]) -> bool:
         """Whether what is set becomes a change: "at_removal" is not one, and true is."""
         restarts = path.split(".")[-1] in RESTARTS
         are_true = all(isinstance(value, bool) for value in values)
-        return self._epoch > 0 and self._is_of_training(path) and (are_true or not restarts)
+        return self._is_on_the_way(path) and (are_true or not restarts)
 
-    def _is_of_training(self, path: str) -> bool:
+    def _is_on_the_way(self, path: str) -> bool:
+        """Whether it is of what may change on the way. At epoch 0 there was no way yet."""
         parts = path.split(".")
-        return parts[0] == "training" and len(parts) > 1 and parts[1] in (*CHANGEABLE, *RESTARTS)
+        known = parts[0] == "training" and len(parts) > 1 and parts[1] in (*CHANGEABLE, *RESTARTS)
+        return known and self._epoch > 0
 
     def _check_optimizer(self, path: str, parts: list[str], place: Sequence[str]) -> None:
         can = list(ChangedOptimizer.model_fields)

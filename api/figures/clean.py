@@ -6,7 +6,7 @@ import numpy as np
 
 from api.figures import style
 from shared.partners import span
-from shared.plan import RunPlan
+from shared.plan import Plan, RunPlan
 from shared.results import Results, Row
 from shared.sensitivity import LAST_EPOCHS
 
@@ -59,11 +59,12 @@ def layer(x: "alt.X", y: "alt.Y") -> "alt.Chart":
 
 
 def _runs(results: Results) -> "Array | None":
-    """Test accuracy (0..1) of [seeds, epochs]; None unless each seed has one clean configuration
-    and all have ended."""
+    """Test accuracy (0..1) of [seeds, epochs]; None unless there is one clean configuration and
+    all its runs have ended."""
     clean = [run for run in results.plan.runs if run.control is None and span(run) is None]
     by_seed = {run.seed: run for run in reversed(clean)}
-    if not clean or any(_training(run) != _training(by_seed[run.seed]) for run in clean):
+    trained = [_training(run, results.plan) for run in clean]
+    if not clean or any(one != trained[0] for one in trained):
         return None
     if any(results.last_epochs(run, 1) is None for run in by_seed.values()):
         return None
@@ -75,8 +76,10 @@ def _runs(results: Results) -> "Array | None":
     return values if shortest >= WINDOW and np.isfinite(values).all() else None
 
 
-def _training(run: RunPlan) -> tuple[Any, ...]:
-    return run.config, run.changes
+def _training(run: RunPlan, plan: Plan) -> tuple[Any, ...]:
+    """How it is trained, whatever its seed: what is compared need not have a seed in common."""
+    setting = [window for window in run.windows if window["end"] > window["start"]]
+    return plan.configs[run.config] | {"seed": None}, run.changes, setting
 
 
 def _smooth(values: "Array") -> list[float]:

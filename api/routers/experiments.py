@@ -104,7 +104,7 @@ def listing(
     filters = {"list": "experiments", "state": state, "tags": tags, "name": name}
     found = service.page(page_size, _entry(page_token, filters), state, tags, name)
     token = None if found.last is None else pages.token(found.last, filters)
-    given = {"state": state, "name": name, "tag": [f"{k}:{v}" for k, v in tags.items()]}
+    given = {"state": state, "name": name, "tag": tags}
     page = {
         "experiments": [shown(status) for status in found.experiments],
         "unreadable": found.unreadable,

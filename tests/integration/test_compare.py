@@ -9,6 +9,8 @@ from carried_out import carried_out
 from scipy import stats
 from small import body, submit
 
+from worker.preparation import prepare
+
 pytestmark = pytest.mark.services
 
 
@@ -102,3 +104,65 @@ def test_experiments_of_one_name_go_by_their_ids(lab: Any, http: httpx.Client) -
     asked = {"experiments": ids, "figure": "learning_curves", "format": "json"}
     made = http.get("/v1/compare", params=asked).json()["data"]
     assert {row["variant"] for row in made} == set(ids)
+
+
+PLAIN: dict[str, Any] = {"fisher": None, "sweep": {}}
+BATCHES = {"training.batch_size": [32, 64]}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"name": "x", "variants": {"v": {}}}, {"name": "x: v"}),
+        ({"name": "x", "sweep": BATCHES}, {"name": "x, batch size 32"}),
+        ({"name": ""}, {}),
+    ],
+)
+def test_no_two_experiments_have_one_curve_whatever_their_names(
+    lab: Any, http: httpx.Client, one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    first = carried_out(lab.service, **body(**PLAIN | one))
+    longer = {"training": {"epochs": 3}, "name": first}  # the name of one that has none
+    ids = [first, carried_out(lab.service, **body(**PLAIN | longer | other))]
+    asked = {"experiments": ids, "figure": "learning_curves", "format": "json"}
+    made = http.get("/v1/compare", params=asked).json()["data"]
+    assert {row["n"] for row in made} == {1}
+    lines = [(row["line"], row["epoch"]) for row in made]
+    assert len(set(lines)) == len(lines)
+    assert all(row["line"].startswith(tuple(ids)) for row in made)
+
+
+def test_what_one_of_them_has_trained_is_there_though_another_was_cancelled_before(
+    lab: Any, http: httpx.Client
+) -> None:
+    prepare("gratings", lab.service.store, lab.settings)
+    cancelled = submit(lab, **PLAIN, name="cancelled")
+    lab.service.cancel(cancelled)
+    lab.wait(cancelled)
+    assert wide(http, cancelled) == []
+    ids = [carried_out(lab.service, **body(**PLAIN, name="whole")), cancelled]
+    asked = {"experiments": ids, "figure": "learning_curves", "format": "json"}
+    made = http.get("/v1/compare", params=asked).json()["data"]
+    whole = [row["epoch"] for row in made if row["variant"] == "whole"]
+    assert whole == [row["epoch"] for row in wide(http, ids[0])] == [1, 2]
+
+
+def test_a_clean_run_is_no_mean_over_experiments_that_train_otherwise(
+    lab: Any, http: httpx.Client
+) -> None:
+    blur = {"name": "blur", "resolution": 4, "start": 0, "end": 0}
+
+    def removal(seed: int, batch: int, *more: dict[str, Any]) -> str:
+        training = {"epochs": 12, "batch_size": batch}
+        deficits = {"deficit": None, "deficits": [blur, *more], "sweep": {"deficits.0.end": [0, 4]}}
+        one = body(fisher=None, seeds=[seed], training=training, **deficits)
+        return carried_out(lab.service, **one)
+
+    decay = {"name": "weight_decay", "value": 0, "start": 0, "end": 8}
+    ids = [removal(0, 32), removal(1, 64), removal(1, 32, decay), removal(1, 32)]
+    are_there = []
+    for other in ids[1:]:
+        asked = {"experiments": [ids[0], other], "figure": "critical_period", "format": "json"}
+        made = http.get("/v1/compare", params=asked).json()["data"]
+        are_there.append(any(row["kind"] == "clean" for row in made))
+    assert are_there == [False, False, True]

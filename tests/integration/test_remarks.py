@@ -7,6 +7,7 @@ import pytest
 from serving import serving
 from small import submit
 
+import hubel
 from api.remarks import Remarks
 from shared import check, names
 from shared.findings import Report
@@ -46,6 +47,18 @@ def test_a_patch_is_merged_and_seen_at_once_in_status_list_and_filter(lab, http)
         http, id, {"tags": {"y": "1"}}, **{"Content-Type": "application/merge-patch+json"}
     )
     assert (ended["tags"], ended["state"]) == ({"y": "1"}, "cancelled")
+
+
+def test_a_tag_is_found_as_it_is_shown_wherever_its_colons_are(lab, http):
+    id, other = submit(lab, tags={"a:b": "c:d"}), submit(lab, tags={"a": "b:c:d"})
+    assert listed(http, tag="a:b:c:d")[0] == [other, id]
+    assert listed(http, tag=["a:b:c:d", "a:b:c"])[0] == []
+    with hubel.Client(str(http.base_url)) as client:
+        assert [one.id for one in client.experiments(tags={"a:b": "c:d"})] == [other, id]
+    page = listed(http, tag="a:b:c:d", page_size=1)[1]
+    assert "tag=a%3Ab%3Ac%3Ad" in page["next"]
+    assert [one["id"] for one in http.get(page["next"]).json()["experiments"]] == [id]
+    assert http.get("/v1/experiments", params={"tag": "ab"}).status_code == 422
 
 
 def test_another_process_shows_a_change_within_seconds(lab, http):

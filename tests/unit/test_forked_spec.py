@@ -112,9 +112,23 @@ def test_a_window_that_goes_on_at_the_epoch_is_one_window():
         ({"deficit.resolution": 5}, "/set/deficit.resolution", "epoch 0 would be trained"),
         ({"training.epochs": 5}, "/set/training.epochs", "'deficit'"),
         (
-            {"deficits": [], "training.epochs": 6, "deficits.0.end": 3},
+            {"training.epochs": 6, "deficits.0.end": 3},
             "/set/deficits.0.end",
             "epoch 3",
+        ),
+        ({"deficit.end": 7, "deficits.0.end": 9}, "/set/deficits.0.end", "set the same: give one"),
+        ({"deficits": [NOISE], "deficit": None}, "/set/deficit", "'deficits' and 'deficit' set"),
+        ({"deficits": [NOISE], "deficits.0.end": 9}, "/set/deficits.0.end", "set the same"),
+        ({"deficits.0.end": 9, "deficits": []}, "/set/deficits", "set the same"),
+        (
+            {"training.batch_size": 32, "training": {"epochs": 30}},
+            "/set/training",
+            "'training.batch_size' and 'training' set the same",
+        ),
+        (
+            {"training.schedule.gamma": 0.9, "training.schedule": {"name": "constant"}},
+            "/set/training.schedule",
+            "set the same",
         ),
         ({"model.width": 0.2}, "/set/model.width", "from its very beginning"),
         ({"dataset.name": "cifar10"}, "/set/dataset.name", "from its very beginning"),
@@ -198,10 +212,35 @@ def test_the_kind_of_optimizer_does_not_change_on_the_way(path, value):
     assert "learning_rate, momentum, weight_decay can" in fault.message
 
 
-def test_at_epoch_0_there_is_no_way_of_training_to_change():
-    fault = refused(BODY, run=5, epoch=0, set={"training.batch_size": 32})
-    assert (fault.pointer, fault.code) == ("/set/training.batch_size", "changes-the-past")
-    assert keys(forked(BODY, run=5, epoch=0, set={"deficits": []}))[0][0] == keys(BODY)[5][0]
+@pytest.mark.parametrize(
+    ("set", "hand"),
+    [
+        ({"deficits": []}, {"deficit": None}),
+        ({"training.optimizer.learning_rate": 0.001},
+         {"training": {"optimizer": {"name": "sgd", "learning_rate": 0.001}}}),
+        ({"training.optimizer": {"name": "adam"}, "training.batch_size": 32},
+         {"training": {"optimizer": {"name": "adam"}, "batch_size": 32}}),
+        ({"training.schedule.gamma": 0.9, "training.learning_rate_restart": True},
+         {"training": {"schedule": {"name": "exponential", "gamma": 0.9}}}),
+        ({"model.width": 0.2}, {"model": {"name": "all_cnn", "width": 0.2}}),
+    ],
+)  # fmt: skip
+def test_from_epoch_0_on_whatever_a_spec_allows_may_be_other(set, hand):
+    length = 15 if "deficit" in hand else 23
+    training = {"epochs_after_deficit": 15} if length == 23 else {"epochs": 15}
+    whole = {"deficit": BLUR | {"end": 8}} | hand
+    whole["training"] = training | hand.get("training", {})
+    spec = forked(BODY, run=5, epoch=0, set=set)
+    assert keys(spec) == keys(by_hand(**whole))
+    assert len(keys(spec)[0]) == length + 1
+
+
+def test_what_starts_at_epoch_0_anyway_changes_nothing():
+    for restart in ("learning_rate_restart", "optimizer_restart"):
+        fault = refused(BODY, run=5, epoch=0, set={f"training.{restart}": True})
+        assert "nothing would be other" in fault.message
+    twins = forked(BODY, run=5, epoch=0, controls={"constant": 0.01})
+    assert keys(twins)[0] == keys(BODY)[5]
 
 
 def test_a_run_goes_on_beyond_its_end():
@@ -254,6 +293,10 @@ def test_restarts_can_be_swept():
         ({"controls": {"constant": 0.01}}, "/controls", "changes-the-past"),
         ({"fisher": {"epochs": [24], "samples": 16}}, "/fisher/epochs/0", "after-the-end"),
         ({"seeds": [1], "sweep": {"seeds": [1]}}, "/sweep/seeds", "not-of-a-run"),
+        ({"sweep": {"deficit.end": [9, 10], "deficits.0.end": [11, 12]}},
+         "/sweep/deficits.0.end", "said-twice"),
+        ({"variants": {"a": {"deficit": None, "deficits": []}}}, "/variants/a/deficits",
+         "said-twice"),
     ],
 )  # fmt: skip
 def test_what_is_refused_of_its_sweep_is_said_by_its_place(asked, pointer, code):
