@@ -14,6 +14,7 @@ from api import errors, openapi
 from api.auth import Gate
 from api.dependencies import READ, known_parameters
 from api.dispatch import Dispatcher
+from api.etags import ETags
 from api.heads import Heads
 from api.limits import BodyLimit
 from api.mlflow.mirror import Mirror
@@ -114,6 +115,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.mount("/static", page.files)
     errors.install(app)
     openapi.install(app, settings.tokens_required)
+    app.add_middleware(ETags)
     app.add_middleware(Heads)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestId)
