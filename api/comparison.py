@@ -63,16 +63,17 @@ def _joined(parts: list[tuple[str, Results]]) -> Results:
     segments: list[Segment] = []
     configs: list[Config] = []
     probes: dict[str, Probe] = {}
-    owners: dict[tuple[str, str, int], list[Results]] = {}
-    for name, results in parts:
+    makers: set[str] = set()
+    complete: set[int] = set()
+    for place, (name, results) in enumerate(parts):
         plan = results.plan
         before = (len(runs), len(segments), len(configs))
         runs += [_run(run, name, *before) for run in plan.runs]
-        segments += [_segment(segment, before[2]) for segment in plan.segments]
-        for s in plan.segments:
-            owners.setdefault((s.scope, s.key, s.start), []).append(results)
+        segments += [_segment(segment, place, before[2]) for segment in plan.segments]
         configs += plan.configs
         probes |= plan.probes
+        makers |= {results.experiment, *results.jobs}
+        complete |= {index + before[1] for index in results.whole or ()}
     whole = Plan(
         configs=configs,
         probes=probes,
@@ -84,15 +85,26 @@ def _joined(parts: list[tuple[str, Results]]) -> Results:
     first = parts[0][1]
 
     def trained(segment: Segment) -> list[Row] | None:
-        """As whoever knows of it says: one that was cancelled is not asked any more."""
-        of = owners[segment.scope, segment.key, segment.start]
-        return next((rows for one in of if (rows := one.trained(segment)) is not None), None)
+        results, scope = owner(segment.scope)
+        return results.trained(segment.model_copy(update={"scope": scope}))
+
+    def measured(scope: str, key: str, digest: str) -> Row | None:
+        results, scope = owner(scope)
+        return results.measured(scope, key, digest)
+
+    def owner(scope: str) -> tuple[Results, str]:
+        place, _, scope = scope.partition(" ")
+        return parts[int(place)][1], scope
 
     return replace(
         first,
         plan=whole,
         name=" and ".join(name for name, _ in parts),
         trained=trained,
+        measured=measured,
+        is_done=None,
+        whole=frozenset(complete),
+        jobs=frozenset(makers),
     ).remembering()
 
 
@@ -111,5 +123,8 @@ def _run(run: RunPlan, name: str, runs: int, segments: int, configs: int) -> Run
     )
 
 
-def _segment(segment: Segment, configs: int) -> Segment:
-    return segment.model_copy(update={"config": segment.config + configs})
+def _segment(segment: Segment, place: int, configs: int) -> Segment:
+    """Each experiment has its own: of one state that two of them share, one may know and one that
+    was cancelled before does not."""
+    scope = f"{place} {segment.scope}"
+    return segment.model_copy(update={"scope": scope, "config": segment.config + configs})

@@ -130,13 +130,16 @@ class Results:
 
     def measurements(self, run: RunPlan, kinds: set[str]) -> Iterator[Row]:
         """A run's stored measurements of these kinds of probe, in the order of the plan. Of states
-        within a segment that is not done there may be some already: they count when it is."""
+        within a segment that is not done there may be some already: they count when it is. What
+        this experiment has not measured in time is not taken from one that did it later."""
         scope, probes = self.plan.scope(run), self.plan.probes
         wanted = [one for one in run.probes if probes[one[2]]["kind"] in kinds]
         reached, awaited = (self._reached(run), self._awaited(run)) if wanted else (0, set())
-        wanted = [(e, k, d) for e, k, d in wanted if e <= reached and (e, d) not in awaited]
-        for _, found in answers(lambda one: self.measured(scope, *one[1:]), wanted):
-            if found is not None:
+        wanted = [one for one in wanted if one[0] <= reached]
+        for (epoch, _, digest), found in answers(
+            lambda one: self.measured(scope, *one[1:]), wanted
+        ):
+            if found is not None and ((epoch, digest) not in awaited or self.is_own(found)):
                 yield found
 
     def numerics(self, runs: Iterable[RunPlan] | None = None) -> list[str]:
