@@ -71,11 +71,13 @@ export function rest(patch, fields, path = []) {
 
 const same = (one, other) => one.length === other.length && one.every((name, i) => name === other[i]);
 
-// The field that a fault's JSON pointer means, or a part of it; else one beside it that the fault names.
+// The field that a fault's JSON pointer means, or a part of it; else one in or beside what it means
+// that the fault names.
 export function fieldAt(fields, { pointer, message }) {
   const parts = pointer.split("/").slice(1).map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
   const own = fields.findIndex(({ path }) => path.every((name, i) => name === parts[i]));
-  const beside = ({ path }) => same(path.slice(0, -1), parts.slice(0, -1)) && message.includes(`'${path.at(-1)}'`);
+  const around = [parts, parts.slice(0, -1)].filter((one) => one.length);
+  const beside = ({ path }) => around.some((one) => same(path.slice(0, -1), one)) && message.includes(`'${path.at(-1)}'`);
   return own < 0 ? fields.findIndex(beside) : own;
 }
 
