@@ -206,6 +206,7 @@ class Points:
             "runs": wanted.runs,
             "epoch": epoch,
             "probe": digest,
+            "estimator": probe["estimator"],
             "name": f"{probe['split']}, {words(probe['stimulus'])}, {probe['estimator']}",
             "total": numbers.shown(values["trace"]),
             "standard_error": numbers.shown(values.get("standard_error")),

@@ -19,9 +19,9 @@ STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "`status`: the status, whenever it has changed. `end`: the outcome, last of"
         " all. With `points`: `points`, a list of {segment, runs, epochs, train_loss, ...}, a"
-        " number for each epoch, and `fisher`, a list of {segment, runs, epoch, name, total,"
-        " layers, ...}; their `id` says how far one has come: nothing is repeated or left out"
-        " after it. Comments come in between while nothing changes.",
+        " number for each epoch, and `fisher`, a list of {segment, runs, epoch, estimator, name,"
+        " total, layers, ...}; their `id` says how far one has come: nothing is repeated or left"
+        " out after it. Comments come in between while nothing changes.",
         "content": {events.MEDIA_TYPE: {"schema": answers.EVENT}},
     },
     204: {"description": "The last event there is was received already."},

@@ -2,8 +2,9 @@
 // says how much first; what cannot be undone asks.
 
 import { complaint, navigate } from "./app.js";
-import { duration, fill, h, isOver } from "./dom.js";
-import { get, send } from "./http.js";
+import { timeOf } from "./cost.js";
+import { fill, h, isOver } from "./dom.js";
+import { randomKey, send } from "./http.js";
 
 export class Actions {
   constructor(id, runs) {
@@ -22,6 +23,8 @@ export class Actions {
 
   set({ state, progress, measures }) {
     const ended = isOver({ state });
+    if (state !== this.state) fill(this.trouble);
+    this.state = state;
     this.buttons.cancel.hidden = ended;
     this.buttons.retry.hidden = !ended || state === "succeeded";
     this.buttons.fork.hidden = this.buttons.measure.hidden = measures !== null || progress === null;
@@ -30,7 +33,7 @@ export class Actions {
 
   async #go(path, body, headers) {
     try {
-      const made = await send("POST", path, body, { "Idempotency-Key": crypto.randomUUID(), ...headers });
+      const made = await send("POST", path, body, { "Idempotency-Key": randomKey(), ...headers });
       await navigate(`/experiments/${made.id}`);
     } catch (error) {
       fill(this.trouble, complaint(error));
@@ -75,7 +78,7 @@ export class Actions {
     const what = select([["fisher", "Fisher trace"], ["gradients", "Gradients of the layers"], ["filters", "First-layer filters"], ["second_order", "Second order"]]);
     const every = h("input", { type: "number", min: 1, placeholder: "where checkpoints are kept" });
     const samples = h("input", { type: "number", min: 2, placeholder: "the default" });
-    const estimator = select(["signs", "exact", "label", "variational", "empirical"].map((one) => [one, one]));
+    const estimator = select([...["signs", "exact", "label", "variational"].map((one) => [one, one]), ["empirical", "empirical (not a Fisher trace)"]]);
     const fisherOnly = labelled("Estimator", estimator);
     const sampled = labelled("Images", samples);
     what.addEventListener("change", () => {
@@ -104,7 +107,7 @@ export class Actions {
     };
     const look = () => attempt(async (asked) => fill(answer, cost((await send("POST", `${path}?dry_run=true`, asked)).plan)));
     const go = () => attempt(async (asked) => {
-      const made = await send("POST", path, asked, { "Idempotency-Key": crypto.randomUUID() });
+      const made = await send("POST", path, asked, { "Idempotency-Key": randomKey() });
       dialog.close();
       await navigate(`/experiments/${made.id}`);
     });
@@ -152,5 +155,5 @@ function settings(text) {
 function cost({ runs, epochs, device_seconds: seconds, measurements }) {
   const replayed = epochs.replayed ? `, ${epochs.replayed} trained again to get there` : "";
   const measured = measurements?.new ?? measurements?.planned;
-  return h("p", {}, `${runs} ${runs === 1 ? "run" : "runs"}: ${epochs.new} new epochs${replayed}${measured ? `, ${measured} measurements` : ""}; about ${duration(seconds)} of a device.`);
+  return h("p", {}, `${runs} ${runs === 1 ? "run" : "runs"}: ${epochs.new} new epochs${replayed}${measured ? `, ${measured} measurements` : ""}. ${timeOf(seconds)}`);
 }

@@ -1,6 +1,6 @@
 // Which view a path shows. A view gets the main element and {params, query, signal}.
 
-import { ApiError, hasToken, signIn, signOut } from "./http.js";
+import { ApiError, hasToken, signIn, signOut, silentSince } from "./http.js";
 import { fill, h } from "./dom.js";
 
 const VIEWS = [
@@ -13,11 +13,15 @@ const VIEWS = [
 
 const main = document.getElementById("main");
 let leaving = new AbortController();
+let shown = ""; // the address of what is shown, without its hash
+
+const here = () => location.pathname + location.search;
 
 async function go() {
   leaving.abort();
   leaving = new AbortController();
   const { signal } = leaving;
+  shown = here();
   mark(location.pathname);
   const [found, name, title] = match(location.pathname);
   document.title = `${title} · Hubel`;
@@ -54,6 +58,12 @@ export async function navigate(path) {
   heading.focus({ preventScroll: true });
 }
 
+// The same view under another address.
+export function readdress(path) {
+  history.replaceState(null, "", path);
+  shown = here();
+}
+
 export function complaint(error) {
   const faults = error instanceof ApiError ? error.errors : [];
   return h(
@@ -82,6 +92,13 @@ leave.addEventListener("click", () => {
 addEventListener("hubel-token", offer);
 offer();
 
+const silence = document.getElementById("silence");
+setInterval(() => {
+  const since = silentSince();
+  const words = since ? `The service has not answered since ${new Date(since).toLocaleTimeString()}: what stands here may be old.` : "";
+  if (silence.textContent !== words) silence.textContent = words;
+}, 1000);
+
 const ours = (url) => url.origin === location.origin && VIEWS.some(([pattern]) => pattern.test(url.pathname));
 
 document.addEventListener("click", (event) => {
@@ -93,7 +110,7 @@ document.addEventListener("click", (event) => {
   event.preventDefault();
   navigate(url.pathname + url.search);
 });
-addEventListener("popstate", (event) => {
-  if (!location.hash) go();
+addEventListener("popstate", () => {
+  if (here() !== shown) go(); // or only the hash is another one
 });
 go();

@@ -46,13 +46,13 @@ export class Curves {
     this.seeds = this.single.checked = runs.length <= MANY;
     this.states(segments);
     this.#list();
-    this.#later();
   }
 
   // Runs that have failed or were cancelled.
   states(segments) {
     const lost = segments.filter((one) => ["failed", "cancelled"].includes(one.state)).flatMap((one) => one.runs);
     this.lost = new Set(lost);
+    this.#later();
   }
 
   // Of an experiment that has ended: epochs that were under way are no results.
@@ -69,8 +69,10 @@ export class Curves {
     this.#later();
   }
 
+  // The empirical Fisher, of the true labels, is no Fisher trace.
   addFisher(event) {
-    this.series.addFisher(event);
+    if (event.estimator === "empirical") this.untold = "what was measured is the empirical Fisher, which is no Fisher trace: it is among the files";
+    else this.series.addFisher(event);
     this.lower.hidden = false;
     this.#later();
   }
@@ -94,7 +96,7 @@ export class Curves {
     this.traces = this.probe === null ? [] : this.series.fisherLines(shown, this.probe, this.seeds, this.lost);
     const rest = { windows: this.#windows(shown), changes: this.#changes(shown), last: this.last, strong: this.strong };
     this.accuracy.set({ ...rest, lines: this.upper, log: false, format: isShare ? share : short, empty: "no epoch has been trained yet" });
-    this.fisher.set({ ...rest, lines: this.traces, log: isWide(this.traces), format: short, empty: "nothing has been measured yet" });
+    this.fisher.set({ ...rest, lines: this.traces, log: isWide(this.traces), format: short, empty: this.untold ?? "nothing has been measured yet" });
     this.#values();
     performance.mark("hubel:curves", { detail: { points: this.series.points, groups: this.groups.length } });
   }

@@ -1,6 +1,5 @@
 // Why runs failed: the reason of each, and what every attempt left in its log.
 
-import { complaint } from "./app.js";
 import { fill, h, when } from "./dom.js";
 import { get } from "./http.js";
 
@@ -14,14 +13,10 @@ export class Failures {
   async set(failures) {
     const text = JSON.stringify(failures);
     if (text === this.shown) return;
-    this.shown = text;
     this.node.hidden = failures.length === 0;
     this.#draw(failures.map((one) => ({ ...one, attempts: null })));
-    try {
-      this.#draw((await get(`/v1/experiments/${this.id}/failures`, {}, this.signal)).failures);
-    } catch (error) {
-      if (!this.signal.aborted) this.node.append(complaint(error));
-    }
+    this.#draw((await get(`/v1/experiments/${this.id}/failures`, {}, this.signal)).failures);
+    this.shown = text;
   }
 
   #draw(failures) {

@@ -31,8 +31,8 @@ export function fieldsOf(spec) {
   const axes = Object.keys(spec.sweep ?? {});
   return [
     of("Name", "", "name"),
-    of("Seeds", "each is a run of every point", "seeds"),
-    ...axes.map((axis) => of(`Sweep: ${axis}`, "values, with commas", "sweep", axis)),
+    of("Seeds", "each is a run of every point; empty: seed 0 alone", "seeds"),
+    ...axes.map((axis) => of(`Sweep: ${axis}`, "values, with commas; empty: not swept", "sweep", axis)),
     ...[
       of("Epochs", "in all", "training", "epochs"),
       of("Epochs after the deficit", "", "training", "epochs_after_deficit"),
@@ -71,10 +71,14 @@ export function rest(patch, fields, path = []) {
 
 const same = (one, other) => one.length === other.length && one.every((name, i) => name === other[i]);
 
-// The field that a JSON pointer means, or a part of it.
-export function fieldAt(fields, pointer) {
+// The field that a fault's JSON pointer means, or a part of it; else one in or beside what it means
+// that the fault names.
+export function fieldAt(fields, { pointer, message }) {
   const parts = pointer.split("/").slice(1).map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
-  return fields.findIndex(({ path }) => path.every((name, i) => name === parts[i]));
+  const own = fields.findIndex(({ path }) => path.every((name, i) => name === parts[i]));
+  const around = [parts, parts.slice(0, -1)].filter((one) => one.length);
+  const beside = ({ path }) => around.some((one) => same(path.slice(0, -1), one)) && message.includes(`'${path.at(-1)}'`);
+  return own < 0 ? fields.findIndex(beside) : own;
 }
 
 const written = (value) => {

@@ -4,7 +4,7 @@
 import { complaint } from "./app.js";
 import { file } from "./downloads.js";
 import { fill, h } from "./dom.js";
-import { ApiError, get } from "./http.js";
+import { AGAIN_MS, ApiError, get, isPassing } from "./http.js";
 
 const ALWAYS = { critical_period: "Critical period", relative_accuracy: "Relative accuracy", sensitivity: "Sensitivity" };
 const MEASURED = {
@@ -27,6 +27,7 @@ export class Figures {
     [this.id, this.names, this.signal] = [id, names, signal];
     this.chosen = Object.keys(names)[0];
     this.drawn = null; // what stands in the box, to redraw only what has changed
+    this.latest = 0;
     this.seen = false;
     this.tabs = new Map(Object.entries(names).map(([name, words]) => [name, this.#tab(name, words)]));
     this.box = h("div", { class: "drawing", tabindex: 0 });
@@ -96,32 +97,36 @@ export class Figures {
   }
 
   async #draw() {
-    const name = this.chosen;
+    const [name, mine] = [this.chosen, ++this.latest];
+    const isLast = () => mine === this.latest && !this.signal.aborted;
     const query = name === "fisher_layers" && this.normalisation ? { normalisation: this.normalisation } : {};
     const path = `/v1/experiments/${this.id}/figures/${name}`;
     if (!this.box.childElementCount) fill(this.box, h("p", { class: "dim" }, "Drawing …"));
     try {
       const spec = await get(path, { ...query, format: "vegalite" }, this.signal);
       const text = JSON.stringify(spec);
-      if (name !== this.chosen || text === this.drawn) return;
-      await drawInto(this.box, spec, this.names[name]);
+      if (!isLast() || text === this.drawn) return;
+      if (!(await drawInto(this.box, spec, this.names[name], isLast))) return;
       this.drawn = text;
       const said = (error) => this.files.append(complaint(error));
       const address = (format) => `${path}?${new URLSearchParams({ ...query, format })}`;
       fill(this.files, FORMATS.map((format) => file(format.toUpperCase(), address(format), `${this.id}-${name}.${format}`, said)));
     } catch (error) {
-      if (this.signal.aborted || name !== this.chosen) return;
+      if (!isLast()) return;
+      this.drawn = null;
       const isEarly = error instanceof ApiError && error.status === 409;
       fill(this.box, isEarly ? h("p", { class: "dim" }, error.message) : complaint(error));
       fill(this.files);
+      if (isPassing(error)) setTimeout(() => isLast() && this.#draw(), AGAIN_MS);
     }
     this.box.classList.remove("stale");
   }
 }
 
 // `ast`: expressions are interpreted, because this page may not evaluate text as a program. Drawn
-// aside and then put in place, so that the box never stands empty.
-export async function drawInto(box, spec, label) {
+// aside and then put in place, so that the box never stands empty. False where another figure is
+// wanted by then.
+export async function drawInto(box, spec, label, isLast) {
   const { embed } = await import("/static/vega.js");
   const fresh = h("div");
   box.append(fresh);
@@ -131,8 +136,13 @@ export async function drawInto(box, spec, label) {
     fresh.remove();
     throw error;
   }
+  if (!isLast()) {
+    fresh.remove();
+    return false;
+  }
   const picture = fresh.querySelector("svg");
   picture.setAttribute("role", "img");
   picture.setAttribute("aria-label", `${label}. ${[spec.title?.text, spec.title?.subtitle].flat(2).filter(Boolean).join(" ")}`);
   fill(box, fresh);
+  return true;
 }

@@ -14,9 +14,27 @@ export class ApiError extends Error {
 }
 
 const TOKEN = "hubel-token";
-const AGAIN_MS = 2000;
+export const AGAIN_MS = 2000;
+
+const SILENT_MS = 20_000; // a stream sends a heartbeat every 15 s
 
 let asking = null; // whoever asks for a token while one is being typed waits for that one
+
+let open = 0; // answers and streams that are waited for
+let heard = 0; // when something of them came last
+
+// When that was, where it is too long ago.
+export const silentSince = () => (open && !asking && Date.now() - heard > SILENT_MS ? heard : null);
+
+async function awaited(work) {
+  if (!open) heard = Date.now();
+  open += 1;
+  try {
+    return await work();
+  } finally {
+    open -= 1;
+  }
+}
 
 const token = () => sessionStorage.getItem(TOKEN);
 
@@ -28,7 +46,7 @@ function keep(text) {
 
 export const hasToken = () => token() !== null;
 export const signOut = () => keep(null);
-export const signIn = (why = "") => (asking ??= ask(why).finally(() => (asking = null)));
+export const signIn = (why = "") => (asking ??= ask(why).finally(() => ([asking, heard] = [null, Date.now()])));
 
 // Whether one was given.
 function ask(why) {
@@ -55,7 +73,8 @@ function ask(why) {
 async function request(path, options = {}) {
   const sent = token();
   const headers = sent ? { ...options.headers, Authorization: `Bearer ${sent}` } : options.headers;
-  const response = await fetch(path, { ...options, headers });
+  const response = await awaited(() => fetch(path, { ...options, headers }));
+  heard = Date.now();
   if (response.ok) return response;
   const error = new ApiError(response.status, await response.json().catch(() => ({})));
   if (response.status !== 401) throw error;
@@ -94,6 +113,12 @@ export async function send(method, path, body, more = {}) {
   return response.status === 204 ? null : response.json();
 }
 
+// Also where a browser has no crypto.randomUUID: a service of the lab without TLS.
+export const randomKey = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (word) => word.toString(16)).join("");
+
+// Whether the same request may be answered later.
+export const isPassing = (error) => !(error instanceof ApiError) || error.status >= 500 || error.status === 429;
+
 // Again and again until the user goes elsewhere; while nobody looks, not at all.
 export async function repeat(milliseconds, work, signal) {
   while (!signal.aborted) {
@@ -103,7 +128,9 @@ export async function repeat(milliseconds, work, signal) {
 }
 
 // Server-sent events over fetch: EventSource sends no token. Resolves after the last event.
-export async function stream(path, onEvent, signal) {
+export const stream = (path, onEvent, signal) => awaited(() => follow(path, onEvent, signal));
+
+async function follow(path, onEvent, signal) {
   let last = null;
   while (!signal.aborted) {
     try {
@@ -119,7 +146,7 @@ export async function stream(path, onEvent, signal) {
       }
     } catch (error) {
       if (signal.aborted) return;
-      if (error instanceof ApiError && error.status < 500 && error.status !== 429) throw error;
+      if (!isPassing(error)) throw error;
     }
     await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
   }
@@ -131,6 +158,7 @@ async function* events(body) {
   for (;;) {
     const { done, value } = await reader.read();
     if (done) return;
+    heard = Date.now();
     text += value;
     const blocks = text.split("\n\n");
     text = blocks.pop();

@@ -45,7 +45,9 @@ def test_a_newcomer_is_led_to_the_demo_and_sees_what_it_costs(page: Page) -> Non
         expect(plan).to_contain_text(f"{name}{number:,}")
 
 
-def test_the_list_filters_follows_states_and_leads_to_comparing(lab: Any, page: Page) -> None:
+def test_the_list_filters_follows_states_and_leads_to_comparing(
+    lab: Any, page: Page, http: httpx.Client
+) -> None:
     ids = [submit(lab, name=f"blur {n}", tags={"lab": "vision"}) for n in (1, 2)]
     submit(lab, name="noise")
     page.goto("/")
@@ -66,6 +68,14 @@ def test_the_list_filters_follows_states_and_leads_to_comparing(lab: Any, page: 
     page.get_by_role("button", name="Compare 2").click()
     expect(page.get_by_role("checkbox", name="blur 1")).to_be_checked()
     expect(page.get_by_role("checkbox", name="noise")).not_to_be_checked()
+    http.delete(f"/v1/experiments/{ids[0]}").raise_for_status()
+    page.go_back()
+    page.get_by_role("button", name="Compare 2").click()
+    expect(page.get_by_role("alert")).to_contain_text(ids[0])
+    expect(page.get_by_role("checkbox", name="blur 2")).to_be_checked()
+    expect(page.get_by_text("Choose 2 to 8 experiments.")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_role("button", name="Compare 1")).to_be_visible()
 
 
 def test_what_is_new_moves_nothing_until_it_is_asked_for(lab: Any, page: Page) -> None:
@@ -144,6 +154,11 @@ def test_a_refusal_stands_at_its_field(page: Page) -> None:
     seeds.fill("0")
     expect(seeds).not_to_have_attribute("aria-invalid", "true")
     expect(more).to_have_attribute("aria-invalid", "true")
+    more.fill("")
+    start = page.get_by_label("Deficit: start")
+    start.fill("500")
+    page.get_by_role("button", name="Plan").click()
+    expect(start).to_have_accessible_description(re.compile("lies before 'start' .500."))
     more.fill("{")
     page.get_by_role("button", name="Plan").click()
     expect(more).to_have_accessible_description(re.compile("no JSON"))
@@ -163,7 +178,7 @@ def test_an_experiment_is_submitted_from_the_keyboard_alone(page: Page) -> None:
     expect(demo).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="New experiment")).to_be_focused()
-    to_name(page, "Seeds (each is a run of every point)")
+    to_name(page, "Seeds (each is a run of every point; empty: seed 0 alone)")
     page.keyboard.press("Control+A")
     page.keyboard.type("7")
     page.keyboard.press("Enter")
@@ -201,11 +216,44 @@ def test_going_elsewhere_says_where_one_is(lab: Any, page: Page) -> None:
     expect(page.get_by_role("link", name="first")).to_be_visible()
 
 
+def test_back_leaves_a_view_and_an_anchor_leaves_it_as_it_is(lab: Any, page: Page) -> None:
+    submit(lab, name="first")
+    page.goto("/")
+    row = page.get_by_role("link", name="first")
+    row.evaluate("row => row.title = 'the same'")
+    page.get_by_role("link", name="Skip to content").press("Enter")
+    expect(page).to_have_url(re.compile("#main$"))
+    page.get_by_role("link", name="Workers").click()
+    expect(page.get_by_role("heading", name="Workers and queue")).to_be_visible()
+    page.go_back()
+    expect(page).to_have_url(re.compile("#main$"))
+    expect(row).to_be_visible()
+    row.evaluate("row => row.title = 'the same'")
+    page.go_back()
+    expect(page).to_have_url(re.compile("/$"))
+    expect(row).to_have_attribute("title", "the same")
+
+
+def test_a_service_that_is_silent_is_noticed(lab: Any, page: Page) -> None:
+    submit(lab, name="first")
+    page.clock.install()
+    page.goto("/")
+    expect(page.get_by_role("link", name="first")).to_be_visible()
+    page.route("**/v1/experiments?*", lambda _: None)
+    with page.expect_request("**/v1/experiments?*"):
+        page.clock.fast_forward(3_000)
+    page.clock.fast_forward(25_000)
+    said = page.get_by_text("The service has not answered since")
+    expect(said).to_be_visible()
+    page.unroute("**/v1/experiments?*")
+    expect(said).to_be_hidden()
+
+
 def test_every_view_is_legible_and_named_and_calm_and_as_narrow_as_a_phone(
     lab: Any, http: httpx.Client, chromium: Browser
 ) -> None:
     submit(lab, name="a_name_without_any_place_to_break_it_that_is_as_long_as_it_may_be_" * 2)
-    id = submit(lab, name="cancelled", tags={"lab": "vision"})
+    id = submit(lab, name="cancelled", tags={"lab": "vision", "long": "x" * 256})
     lab.service.cancel(id)
     viewport = {"width": 360, "height": 740}
     with browser.watched(chromium, str(http.base_url), viewport=viewport) as page:

@@ -7,14 +7,13 @@ import { badge, duration, fill, h, isOver, moment } from "../dom.js";
 import { downloads } from "../downloads.js";
 import { Failures } from "../failures.js";
 import { Figures, named } from "../figures.js";
-import { get, stream } from "../http.js";
+import { AGAIN_MS, get, isPassing, stream } from "../http.js";
 import { Notes } from "../notes.js";
 import { Plan } from "../plan.js";
 import { Runs } from "../runs.js";
 import { sheet } from "../sheet.js";
 
 const MEASURED = ["fisher", "gradients", "filters", "second_order"];
-const AGAIN_MS = 2000; // between two looks at the plan, which is whole each time
 
 export async function show(main, { params: { id }, signal }) {
   const path = `/v1/experiments/${id}`;
@@ -42,12 +41,13 @@ class View {
   constructor(id, measured, signal) {
     [this.id, this.signal, this.path] = [id, signal, `/v1/experiments/${id}`];
     this.state = null;
+    this.troubles = new Map(); // by what failed, as long as it does
     this.title = h("h1", {}, " ");
     this.badge = h("span", { role: "status" });
     this.bar = h("progress", { "aria-label": "Epochs trained", max: 1, value: 0 });
     this.words = h("p", { class: "progress-words" }, " ");
     this.facts = h("p", { class: "dim facts" }, " ");
-    this.said = h("p", { class: "away", role: "status" });
+    this.said = h("div", { class: "away", role: "status" });
     this.runs = new Runs(id, signal);
     this.actions = new Actions(id, () => this.runs.runs);
     this.notes = new Notes(id);
@@ -87,7 +87,7 @@ class View {
     this.#show(status);
     this.actions.set(status);
     this.notes.set(status);
-    this.failures.set(status.failures);
+    this.#attempt("failures", () => this.failures.set(this.shown.failures));
     if (before && JSON.stringify(before.progress) !== JSON.stringify(status.progress)) this.#later();
     const ended = ({ progress }) => progress && progress.runs.total - progress.runs.queued - progress.runs.running;
     if (!before || ended(before) !== ended(status)) this.#ended();
@@ -108,12 +108,12 @@ class View {
 
   // A run has ended: scores and figures may have changed.
   #ended() {
-    this.runs.load().catch((error) => this.#trouble(error));
+    this.#attempt("runs", () => this.runs.load());
     this.figures.refresh();
   }
 
   planned(plan) {
-    if (plan instanceof Error) return this.#trouble(plan);
+    if (plan instanceof Error) return this.#later();
     this.plan.set(plan, this.shown.plan?.epochs);
     if (plan.runs.length === this.known) this.curves.states(plan.segments);
     else this.curves.plan(plan);
@@ -121,21 +121,28 @@ class View {
     this.known = plan.runs.length;
   }
 
-  // The plan again, soon, once for all that changes meanwhile.
+  // The plan again, soon, once for all that changes meanwhile: it is whole each time.
   #later() {
     this.timer ??= setTimeout(async () => {
-      try {
-        this.planned(await get(`${this.path}/plan`, {}, this.signal));
-      } catch (error) {
-        this.#trouble(error);
-      }
+      await this.#attempt("plan", async () => this.planned(await get(`${this.path}/plan`, {}, this.signal)));
       this.timer = null;
     }, AGAIN_MS);
-    this.signal.addEventListener("abort", () => clearTimeout(this.timer), { once: true });
   }
 
-  #trouble(error) {
-    if (!this.signal.aborted) fill(this.said, complaint(error));
+  // What failed is said until it succeeds; what may succeed later is tried again.
+  async #attempt(part, work) {
+    if (this.signal.aborted) return;
+    const before = String([...this.troubles.values()]);
+    try {
+      await work();
+      this.troubles.delete(part);
+    } catch (error) {
+      if (this.signal.aborted) return;
+      this.troubles.set(part, error);
+      if (isPassing(error)) setTimeout(() => this.#attempt(part, work), AGAIN_MS);
+    }
+    const all = [...this.troubles.values()];
+    if (String(all) !== before) fill(this.said, all.map(complaint));
   }
 }
 

@@ -1,6 +1,6 @@
 // The list of experiments: newest first, kept up to date in place, several chosen to compare.
 
-import { complaint, navigate } from "../app.js";
+import { complaint, navigate, readdress } from "../app.js";
 import { badge, bar, count, duration, fill, h, isOver, moment } from "../dom.js";
 import { get, repeat } from "../http.js";
 
@@ -10,9 +10,14 @@ const PAGE = 25;
 const POLL_MS = 2000;
 const TYPING_MS = 300;
 const MOST = 8; // as many as one figure compares
-const DEMO = `/new?${new URLSearchParams({ preset: "fig1a", scale: "mini", set: '{"controls":null}' })}`;
+export const DEMO = `/new?${new URLSearchParams({ preset: "fig1a", scale: "mini", set: '{"controls":null}' })}`;
 
 const chosen = new Set(); // stays while the user filters and turns pages
+
+export function choose(id, isChosen) {
+  if (isChosen) chosen.add(id);
+  else chosen.delete(id);
+}
 
 export async function show(main, { query, signal }) {
   const body = h("tbody");
@@ -34,7 +39,7 @@ export async function show(main, { query, signal }) {
   function draw(page) {
     say(false);
     drawn = JSON.stringify(page);
-    rows = new Map(page.experiments.map((one) => [one.id, rowOf(one, choose)]));
+    rows = new Map(page.experiments.map((one) => [one.id, rowOf(one, chose)]));
     fill(body, [...rows.values()].map((row) => row.node));
     const isFirst = !query.has("page_token");
     const isEmpty = !rows.size && !page.unreadable.length;
@@ -44,9 +49,8 @@ export async function show(main, { query, signal }) {
     fill(found, isNew ? welcome() : isEmpty ? nothing(page) : table, unreadable(page), pages(page, isFirst));
   }
 
-  function choose(id, isChosen) {
-    if (isChosen) chosen.add(id);
-    else chosen.delete(id);
+  function chose(...change) {
+    choose(...change);
     compare.disabled = chosen.size < 2 || chosen.size > MOST;
     compare.textContent = chosen.size > MOST ? `Compare: ${MOST} at most` : chosen.size ? `Compare ${chosen.size}` : "Compare";
   }
@@ -66,7 +70,7 @@ export async function show(main, { query, signal }) {
   async function refilter() {
     for (const name of ["page_token", ...FILTERS]) query.delete(name);
     for (const [name, value] of new FormData(filters)) if (value) query.append(name, value);
-    history.replaceState(null, "", query.size ? `/?${query}` : "/");
+    readdress(query.size ? `/?${query}` : "/");
     await attempt(draw);
   }
 
@@ -82,7 +86,7 @@ export async function show(main, { query, signal }) {
     }
   }
 
-  choose();
+  chose();
   filters.append(h("div", { class: "rest" }, news, compare));
   fill(main, h("h1", {}, "Experiments"), filters, said, found);
   await attempt(draw);
@@ -125,13 +129,13 @@ function tableOf(body) {
   return h("table", { class: "experiments blocks" }, h("thead", {}, h("tr", {}, heads)), body);
 }
 
-function rowOf(one, choose) {
+function rowOf(one, chose) {
   const name = one.name || one.id;
   const box = h("input", {
     type: "checkbox",
     checked: chosen.has(one.id),
     "aria-label": `Compare ${name}`,
-    onchange: () => choose(one.id, box.checked),
+    onchange: () => chose(one.id, box.checked),
   });
   const [state, progress, left] = [h("td"), h("td", { class: "wide" }), h("td", { class: "wide" })];
   const title = h("td", {}, h("a", { href: `/experiments/${one.id}` }, name), tags(one.tags));

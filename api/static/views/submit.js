@@ -4,7 +4,8 @@ import { navigate } from "../app.js";
 import { costOf } from "../cost.js";
 import { fill, h } from "../dom.js";
 import { changes, fieldAt, fieldsOf, isObject, joined, merged, rest } from "../fields.js";
-import { get, send } from "../http.js";
+import { get, randomKey, send } from "../http.js";
+import { DEMO } from "./list.js";
 
 const SCALES = ["mini", "half", "paper"];
 const FIRST = "fig1a";
@@ -13,7 +14,8 @@ const OWN = "";
 export async function show(main, { query, signal }) {
   const form = new Form(query.get("preset") ?? FIRST, signal);
   const given = query.get("set");
-  fill(main, h("h1", {}, "New experiment"));
+  const demo = h("p", {}, h("a", { href: DEMO }, "Run the demo"), ": Figure 1 A in small, 24 trainings without their controls.");
+  fill(main, h("h1", {}, "New experiment"), query.size ? null : demo);
   if (query.has("experiment")) {
     form.own(await get(`/v1/experiments/${query.get("experiment")}/spec`, {}, signal));
   } else {
@@ -183,7 +185,7 @@ class Form {
 
   // Marks the field that a fault means, and gives a link to it.
   #pointOut({ pointer, message }) {
-    const index = fieldAt(this.#fields, pointer);
+    const index = fieldAt(this.#fields, { pointer, message });
     const own = { "/preset": this.preset, "/scale": this.scale }[pointer];
     const input = own ?? this.#inputs[index] ?? this.json;
     if (!input.hasAttribute("aria-invalid")) {
@@ -215,6 +217,3 @@ const aboutOf = (found) => [
   h("p", { class: "dim" }, `At this scale: ${found.about}.`),
   h("details", {}, h("summary", {}, "What the paper shows, and the whole spec"), h("p", {}, found.shape), h("pre", {}, JSON.stringify(found.spec, null, 2))),
 ];
-
-// Also where a browser has no crypto.randomUUID: a service of the lab without TLS.
-const randomKey = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (word) => word.toString(16)).join("");
