@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from shared.lifecycle import STATES
+from api.lifecycle import STATES
 
 Schema = dict[str, Any]
 

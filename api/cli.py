@@ -14,7 +14,7 @@ from api import cli_manage, cli_tokens, cli_webhooks, connection, follow, overri
 from api.cli_fsck import fsck
 from api.cli_group import Commands
 from api.client import REFUSED, STATUS, Json, Service, fail, word
-from shared.lifecycle import STATES
+from api.lifecycle import STATES
 
 KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 FIGURE_FORMATS = {

@@ -7,7 +7,7 @@ from api import found
 from api.figures import curves
 from shared.errors import Conflict, Fault, Invalid
 from shared.plan import Plan, RunPlan, Segment
-from shared.probe import Probe
+from shared.probe import FISHER, Probe
 from shared.results import Results, Row
 from shared.schedule import Config
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LEAST, MOST = 2, 8
 
 
-def of(ids: list[str], service: "Service") -> Results:
+def of(ids: list[str], service: "Service", with_trace: bool = False) -> Results:
     """Their results, joined, in the order of `ids`; those still to be prepared have none."""
     if not LEAST <= len(ids) <= MOST:
         message = f"{len(ids)} experiments are named: give {LEAST} to {MOST}, by id"
@@ -26,6 +26,8 @@ def of(ids: list[str], service: "Service") -> Results:
     parts = [one for one in all_results if one.plan.runs]
     if len(parts) < LEAST:
         raise Conflict("There is nothing to compare yet: fewer than two of them have a plan")
+    for one in parts if with_trace else []:
+        _check_trace(one)
     made = _joined(list(zip(_names(parts), parts, strict=True)))
     if _told_apart(made.plan, parts):
         return made
@@ -37,6 +39,15 @@ def _results(id: str, service: "Service") -> Results:
         message = f"{id} is a measurement job: compare the experiment that it measures"
         raise Invalid(message, [Fault("/query/experiments", "measurement-job", message)])
     return found.with_later(id, service, found.results(id, service))
+
+
+def _check_trace(results: Results) -> None:
+    """A figure of the others alone would look as if it were of all."""
+    if not any(True for run in results.plan.runs for _ in results.measurements(run, {FISHER})):
+        raise Conflict(
+            f"No Fisher trace of {results.experiment} has been measured: leave it out, or measure"
+            f" it (POST /v1/experiments/{results.experiment}/measurements)"
+        )
 
 
 def _names(parts: list[Results]) -> list[str]:

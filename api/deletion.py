@@ -5,12 +5,12 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from api.lifecycle import ENDED
 from api.marked import Marked
 from shared import names, removal
 from shared.deletion import Deletions
 from shared.errors import Conflict, HubelError, NotFound, Stopped
 from shared.inspection import GRACE_SECONDS
-from shared.lifecycle import ENDED
 
 if TYPE_CHECKING:
     from api.service import Service

@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+from api.lifecycle import ENDED
 from api.points import Points, Sent
 from shared.errors import HubelError, TooMany
-from shared.lifecycle import ENDED
 
 log = logging.getLogger(__name__)
 

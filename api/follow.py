@@ -8,7 +8,7 @@ from rich.console import Console
 
 from api import run_bars, words
 from api.client import Json, Service
-from shared.lifecycle import ENDED
+from api.lifecycle import ENDED
 
 ENDED_BADLY = 1
 INTERRUPTED = 130

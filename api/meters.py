@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
 
-from shared import cost, lifecycle
+from api import lifecycle
+from shared import cost
 from shared.plan import Plan
 
 if TYPE_CHECKING:

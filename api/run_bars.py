@@ -13,7 +13,7 @@ from rich.text import Text
 
 from api import words
 from api.client import Json, Service, word
-from shared.lifecycle import ENDED
+from api.lifecycle import ENDED
 
 AGAIN_SECONDS = 1.0
 CURVE = 24

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from api.lifecycle import STATES
 from api.tracker import Tracker
-from shared.lifecycle import STATES
 from shared.live import Live
 from shared.plan import Plan
 from shared.records import Records

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
+from api.lifecycle import ENDED
 from api.outcomes import Outcomes
 from shared.cache import Cache
 from shared.errors import HubelError, StoreUnavailable
-from shared.lifecycle import ENDED
 
 FRESH_SECONDS, OLD_SECONDS = 0.75, 1.5
 """After the first a status is made again when it is asked for, after the second it is not shown."""

@@ -20,8 +20,8 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+from api.lifecycle import ENDED
 from deploy.local import LocalError, LocalMode
-from shared.lifecycle import ENDED
 
 Json = dict[str, Any]
 

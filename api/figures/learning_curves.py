@@ -1,6 +1,7 @@
 """A metric of training over epochs: mean over seeds, one line for each point of the sweep."""
 
 import math
+from itertools import zip_longest
 from typing import Any, Literal, get_args
 
 from api.figures import bands, curves, scales, series, style
@@ -41,13 +42,29 @@ def build(results: Results, metric: Metric = "test_accuracy") -> dict[str, Any]:
     elif drawn:
         words.append(f"Without their intervals ({drawn}), which the data hold.")
     if len(lines) > MOST:
-        words.append(f"The first {MOST} of {len(lines)} lines; the data hold all.")
-    shown = [row for row in rows if row["line"] in lines[:MOST]]
+        words.append(
+            f"{MOST} of {len(lines)} lines, of each curve as many as there is room for; the data"
+            " hold all."
+        )
+    drawn_lines = _some_of_each(lines, rows)
+    shown = [row for row in rows if row["line"] in drawn_lines]
     return {
         "data": rows,
         "title": name,
-        "vegalite": _spec(shown, lines[:MOST], metric, name, words),
+        "vegalite": _spec(shown, drawn_lines, metric, name, words),
     }
+
+
+def _some_of_each(lines: list[str], rows: list[Row]) -> list[str]:
+    """As many as are drawn: first lines of each curve, which is an experiment where several are
+    compared, then second ones."""
+    curve = {row["line"]: row["curve"] for row in rows}
+    turns: dict[str, list[str]] = {}
+    for line in lines:
+        turns.setdefault(curve[line], []).append(line)
+    order = [line for turn in zip_longest(*turns.values()) for line in turn if line is not None]
+    kept = set(order[:MOST])
+    return [line for line in lines if line in kept]
 
 
 def _rows(results: Results, layout: Layout, metric: str) -> list[Row]:

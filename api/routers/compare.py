@@ -43,7 +43,7 @@ def compare(
     if metric is not None and figure != "learning_curves":
         message = f"the figure {figure} has no 'metric': learning_curves has"
         raise Invalid(message, [Fault("/query/metric", "unknown-parameter", message)])
-    results = comparison.of(list(dict.fromkeys(ids)), service)
+    results = comparison.of(list(dict.fromkeys(ids)), service, figure == "fisher_trace")
     options = {"metric": metric} if metric else {}
     accept = request.headers.get("accept", "*/*")
     return pictures.answer(lambda: FIGURES[figure](results, **options), format, accept, renderer)

@@ -44,7 +44,11 @@ async def stream(
         str | None, Header(description="Of the last event received: what changed since is sent.")
     ] = None,
     points: Annotated[
-        bool, Query(description="Also every epoch and every Fisher trace, from the first on.")
+        bool,
+        Query(
+            description="Also every epoch and every Fisher trace that the experiment asked for,"
+            " from the first on. A measurement job has a stream of its own, of the same runs."
+        ),
     ] = False,
 ) -> Response:
     """Server-sent events, from the status as it is now to the experiment's end. A page's

@@ -21,11 +21,11 @@ from api.dependencies import (
 )
 from api.errors import responses
 from api.experiment import Experiment
+from api.lifecycle import State
 from api.service import Service
 from api.status import plan_summary
 from shared import names, planning
 from shared.errors import HubelError
-from shared.lifecycle import State
 from shared.plan import Plan
 from shared.remarks import RemarksPatch
 from shared.spec import ExperimentSpec

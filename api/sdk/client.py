@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from api import connection
+from api.lifecycle import State
 from api.sdk import asked, shown
 from api.sdk.errors import needed
 from api.sdk.experiment import Experiment
@@ -15,7 +16,6 @@ from api.sdk.http import Http, word
 from api.sdk.plan import Plan
 from api.sdk.results import chart
 from api.sdk.webhooks import Webhooks
-from shared.lifecycle import State
 
 if TYPE_CHECKING:
     from altair import TopLevelMixin

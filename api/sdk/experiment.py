@@ -5,12 +5,12 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from api.lifecycle import ENDED
 from api.sdk import asked, shown, waiting
 from api.sdk.errors import ServiceError, failed
 from api.sdk.http import Http
 from api.sdk.plan import Plan
 from api.sdk.results import Results
-from shared.lifecycle import ENDED
 
 if TYPE_CHECKING:
     from shared.measurements import LaterMeasurements

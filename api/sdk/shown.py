@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from api import words
-from shared.lifecycle import ENDED
+from api.lifecycle import ENDED
 
 Json = dict[str, Any]
 

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from api import words
+from api.lifecycle import ENDED
 from api.sdk import shown
 from api.sdk.errors import ServiceError
-from shared.lifecycle import ENDED
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
 """Seconds between two looks: what is stored already ends at once."""

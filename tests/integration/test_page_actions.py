@@ -34,6 +34,7 @@ def test_a_run_is_forked_and_measured_and_compared_with_what_it_was(lab: Any, pa
     wait_for_state(page, "succeeded")
     page.get_by_role("link", name=new[-6:]).click()
     expect(page.get_by_role("tab", name="Fisher trace", exact=True)).to_be_visible()
+    expect(page.locator(".plots .mean")).to_have_count(2)  # the job's trace below the accuracy
     compare(page, old)
 
 

@@ -33,8 +33,8 @@ from hypothesis.stateful import (
 from reference import Reference
 from small import numbers
 
+from api.lifecycle import STATES
 from shared import names
-from shared.lifecycle import STATES
 from shared.plan import Plan
 from shared.records import Records
 from shared.spec import ExperimentSpec

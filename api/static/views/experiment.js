@@ -31,7 +31,17 @@ export async function show(main, { params: { id }, signal }) {
   view.planned(plan);
   take = (name, data) => view.take(name, data);
   early.forEach(([name, data]) => view.take(name, data));
-  ended.then((error) => error && !signal.aborted && main.prepend(complaint(error)));
+  const told = (error) => error && !signal.aborted && main.prepend(complaint(error));
+  ended.then(told);
+  measuredLater(jobs.measurements, view, signal).catch(told);
+}
+
+// Each job has a stream of its own, of the same runs. One after the other: a browser opens six
+// connections, and what has ended is told at once.
+async function measuredLater(jobs, view, signal) {
+  for (const { id } of jobs) {
+    await stream(`/v1/experiments/${id}/events?points=true`, (name, data) => name === "fisher" && view.take(name, data), signal);
+  }
 }
 
 // By the spec, and by jobs that came later.
