@@ -20,10 +20,10 @@ TIME, WHOLE, TEXT, TRUTH, NUMBER = "time", "int64", "string", "bool", "float64"
 KINDS = (
     {"time": TIME}
     | dict.fromkeys(("run", "seed", "epoch", "samples", "max_samples", "directions", "n"), WHOLE)
-    | {"parameters": WHOLE}
+    | dict.fromkeys(("parameters", "steps"), WHOLE)
     | dict.fromkeys(("variant", "metric", "stimulus", "key", "numerics"), TEXT)
     | dict.fromkeys(("split", "probe_set", "estimator", "norms", "square_root"), TEXT)
-    | dict.fromkeys(("precision", "layer", "normalisation", "covers"), TEXT)
+    | dict.fromkeys(("precision", "layer", "normalisation", "covers", "batchnorm_statistics"), TEXT)
     | dict.fromkeys(("reused", "relative_error_reached"), TRUTH)
 )
 """Of the columns that are not plain numbers."""
@@ -82,13 +82,13 @@ def _columns(rows: list[Row], kinds: Mapping[str, str]) -> Iterator["pa.Array"]:
 def _cell(row: Row, name: str, kind: str) -> Any:
     value = row.get(name)
     if value is None:
-        return _not_finite(row, name)
+        return not_finite(row, name)
     if kind == TIME:
         return datetime.fromisoformat(value)
     return str(value) if kind == TEXT else value
 
 
-def _not_finite(row: Row, name: str) -> float | None:
+def not_finite(row: Row, name: str) -> float | None:
     """What JSON shows as null and names beside it."""
     word = row.get(WORDS)
     if isinstance(word, dict):

@@ -1,7 +1,6 @@
 """Tables as answers: a bare array by pages, or whole in a stream of CSV, JSON Lines, Parquet."""
 
 import itertools
-import sys
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
@@ -33,13 +32,15 @@ Runs = Annotated[
 Format = Annotated[
     Literal["json", "csv", "parquet", "jsonl"],
     Query(
-        description="All but json: every row, in one stream. csv and parquet are flat whatever the"
-        " shape; a line of jsonl is what json has in its array. What is not finite is null and is"
-        " named in `non_finite`; in parquet it is itself."
+        description="All but json: every row, in one stream; page_size and page_token are of json"
+        " alone. csv and parquet are flat whatever the shape; a line of jsonl is what json has in"
+        " its array. What is not finite is null and is named in `non_finite`; in parquet it is"
+        " itself."
     ),
 ]
 RowCount = Annotated[
-    int | None, Query(ge=0, description=f"Default {ROWS}; more than {MAX_ROWS} is {MAX_ROWS}.")
+    int | None,
+    Query(ge=0, description=f"Of json. Default {ROWS}; more than {MAX_ROWS} is {MAX_ROWS}."),
 ]
 
 
@@ -58,10 +59,6 @@ def array(page: list[Row], path: str, given: dict[str, Any], token: str | None) 
     headers = {"Link": f'<{address}>; rel="next"'} if address else {}
     # Of 10,000 rows the standard library's encoder took two thirds of the whole answer's time.
     return Response(orjson.dumps(page), 200, headers, "application/json")
-
-
-def limited(found: Iterator[Row], page_size: int | None) -> Iterator[Row]:
-    return itertools.islice(found, min(page_size, sys.maxsize) if page_size else None)
 
 
 def stream(

@@ -86,8 +86,7 @@ def _write(http: httpx.Client, path: str, out: Path, summary: Json, traces: list
     status = http.get(path).raise_for_status().json()
     results = {"experiment": status, "summary": summary, "fisher": traces}
     (out / "results.json").write_text(json.dumps(results, indent=1))
-    metrics = http.get(f"{path}/metrics", params={"shape": "wide", "format": "csv",
-                                                  "page_size": 100_000})  # fmt: skip
+    metrics = http.get(f"{path}/metrics", params={"shape": "wide", "format": "csv"})
     (out / "metrics.csv").write_bytes(metrics.raise_for_status().content)
 
 

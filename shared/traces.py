@@ -31,6 +31,8 @@ BESIDE_COLUMNS = {
     "hessian_trace": ("hessian_trace", "hessian_trace"),
 }
 OF_THE_TOTAL = ("relative_error", "relative_error_reached")
+OF_ITS_MAKING = ("batchnorm_statistics", "beta", "steps", "drift")
+"""The last three are of the variational estimate alone."""
 
 
 def method(probe: Probe) -> tuple[Any, ...]:
@@ -182,7 +184,7 @@ def layer_columns(results: Results) -> list[str]:
     return [*head, *method, "relative_error_asked", "max_samples", "layer", "parameters",
             "normalisation", "trace", "standard_error", *OF_THE_TOTAL, "covers",
             "predictive_entropy", "mean_confidence", *BESIDE_COLUMNS, "reused", "numerics",
-            "non_finite"]  # fmt: skip
+            "non_finite", *OF_ITS_MAKING]  # fmt: skip
 
 
 def _beside_columns(beside: Row) -> Row:

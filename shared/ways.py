@@ -34,8 +34,9 @@ class Ways:
         return ", ".join([*(str(probe[field]) for field in ALWAYS), images, *told])
 
 
-def ways(results: Results) -> Ways:
-    probes = _probes(results)
+def ways(results: Results, empirical: bool = False) -> Ways:
+    """`empirical`: the empirical Fisher is told apart as well."""
+    probes = _probes(results, empirical)
     stimuli = {words(probe["stimulus"]) for probe in probes.values()}
     methods = {traces.method(probe) for probe in probes.values()}
     told = [name for i, name in enumerate(METHOD) if len({method[i] for method in methods}) > 1]
@@ -69,15 +70,15 @@ def _epoch(row: Row) -> int:
     return int(row["epoch"])
 
 
-def _is_fisher(probe: Probe) -> bool:
-    return bool(probe["kind"] == FISHER and probe["estimator"] != EMPIRICAL)
+def _is_fisher(probe: Probe, empirical: bool = False) -> bool:
+    return bool(probe["kind"] == FISHER and (empirical or probe["estimator"] != EMPIRICAL))
 
 
-def _probes(results: Results) -> dict[str, Probe]:
+def _probes(results: Results, empirical: bool) -> dict[str, Probe]:
     """By digest, those that some run is to be measured with."""
     asked = dict.fromkeys(digest for run in results.plan.runs for _, _, digest in run.probes)
     probes = {digest: results.plan.probes[digest] for digest in asked}
-    return {digest: probe for digest, probe in probes.items() if _is_fisher(probe)}
+    return {digest: probe for digest, probe in probes.items() if _is_fisher(probe, empirical)}
 
 
 def measures_twice(results: Results, probes: dict[str, Probe]) -> bool:

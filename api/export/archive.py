@@ -135,7 +135,7 @@ class Archive:
                 yield f"figures/{name}.{ending}", drawn
 
     def _event_files(self) -> Iterator[tuple[str, Data]]:
-        of = ways.ways(self.results)
+        of = ways.ways(self.results, empirical=True)
         for run in self.results.plan.runs:
             events = tensorboard.event_file(self.results, run, of)
             if first := next(events, b""):

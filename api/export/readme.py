@@ -7,7 +7,7 @@ from api.service import Service
 from shared import moments
 from shared.meters import version
 from shared.results import Results
-from shared.score import INTERVAL, LAST_EPOCHS
+from shared.score import INTERVAL, score_words
 
 TEMPLATE = Path(__file__).with_name("README.md")
 CHOICES = {"none": "none", "final": "the last of each run", "all": "all"}
@@ -30,7 +30,7 @@ def text(service: Service, status: dict[str, Any], results: Results, choice: str
         created=status["created"],
         interval=INTERVAL,
         choice=CHOICES[choice],
-        last=LAST_EPOCHS,
+        score=score_words(results.plan.runs, results.plan),
         numerics="\n".join(classes),
         devices=", ".join(_devices(service, results)) or "nothing yet",
         version=version(),

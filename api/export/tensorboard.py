@@ -1,5 +1,5 @@
-"""A run's metrics and Fisher traces as a TensorBoard event file: a step is an epoch, the wall time
-is when it was trained.
+"""A run's metrics and Fisher traces, with what stands beside them, as a TensorBoard event file: a
+step is an epoch, the wall time is when it was trained. NaN and infinity are themselves.
 
 Two formats in one: TFRecord frames, and in each an `Event` of TensorFlow's event.proto. They are
 written here, since tensorboardX imports torch wherever it is installed (1.5 s), and the tensorboard
@@ -14,7 +14,8 @@ from datetime import datetime
 
 import google_crc32c
 
-from shared import ways
+from api import parquet
+from shared import traces
 from shared.plan import RunPlan
 from shared.results import METRICS, Results, Row, flat
 from shared.ways import Ways
@@ -23,6 +24,10 @@ VERSION = b"brain.Event:2"
 TAGS = {metric: metric.replace("_", "/", 1) for metric in METRICS} | {
     "learning_rate": "learning_rate"
 }
+BESIDE = (
+    "standard_error", "predictive_entropy", "mean_confidence", *traces.BESIDE_COLUMNS,
+)  # fmt: skip
+"""Of a whole network, as columns of fisher.csv."""
 LARGEST = 3.4028234e38
 """Of float32, in which TensorBoard keeps values."""
 MAX_NAME = 100
@@ -53,12 +58,24 @@ def _scalars(results: Results, run: RunPlan, of: Ways) -> Iterator[tuple[Row, li
     for row in results.epochs(run):
         found = {tag: row[metric] for metric, tag in TAGS.items()}
         yield row, [(tag, float(value)) for tag, value in found.items() if value is not None]
-    for label, rows in ways.lines(results, run, of).items():
-        for row in rows:
-            traces = {"total": row["trace"]}
-            traces |= {f"layers/{layer['name']}": layer["trace"] for layer in row["layers"]}
-            there = {name: trace for name, trace in traces.items() if trace is not None}
-            yield row, [(f"fisher ({label})/{name}", trace) for name, trace in there.items()]
+    for probe, measured in traces.measured(results, run, "raw"):
+        tag = f"fisher ({of.label(probe)})"
+        for row in traces.layer_rows([measured]):
+            found = {name: _number(row, column) for name, column in _names(row["layer"]).items()}
+            there = {name: value for name, value in found.items() if value is not None}
+            yield row, [(f"{tag}/{name}", value) for name, value in there.items()]
+
+
+def _names(layer: str) -> dict[str, str]:
+    """What is told of a row of `traces.layer_rows` -> its column."""
+    if layer == "total":
+        return {"total": "trace"} | {column: column for column in BESIDE}
+    return {f"layers/{layer}": "trace", f"standard_errors/{layer}": "standard_error"}
+
+
+def _number(row: Row, column: str) -> float | None:
+    value = row.get(column)
+    return parquet.not_finite(row, column) if value is None else float(value)
 
 
 # --- the formats ---

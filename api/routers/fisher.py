@@ -52,15 +52,13 @@ def fisher(
     filters = {"list": "fisher", "id": id, **given}
     first = pages.count(page_token, filters)
     wanted = tables.chosen(results.plan.runs, run)
-    all_rows = (row for one in wanted for row in traces.of_run(results, one, normalisation))
-    found = itertools.islice(all_rows, first, None)
+    found = (row for one in wanted for row in traces.of_run(results, one, normalisation))
     if format != "json":
-        some = tables.limited(found, page_size)
         nested = format == "jsonl" and shape == "nested"
-        some = some if nested else traces.layer_rows(some)
+        some = found if nested else traces.layer_rows(found)
         return tables.stream(format, some, traces.layer_columns(results), results, f"{id}-fisher")
     size = tables.size(page_size)
-    page = list(itertools.islice(found, size + 1))
+    page = list(itertools.islice(found, first, first + size + 1))
     token = pages.token(first + size, filters) if len(page) > size else None
     out = page[:size] if shape == "nested" else list(traces.layer_rows(page[:size]))
     return tables.array(out, f"/v1/experiments/{id}/fisher", given | {"page_size": size}, token)
@@ -95,13 +93,12 @@ def quadratic(
     filters = {"list": "second_order", "id": id, **given}
     first = pages.count(page_token, filters)
     wanted = tables.chosen(results.plan.runs, run)
-    all_rows = (row for one in wanted for row in second_order.of_run(results, one))
-    found = itertools.islice(all_rows, first, None)
+    found = (row for one in wanted for row in second_order.of_run(results, one))
     if format != "json":
-        some, columns = tables.limited(found, page_size), second_order.columns(results)
-        return tables.stream(format, some, columns, results, f"{id}-second-order")
+        columns = second_order.columns(results)
+        return tables.stream(format, found, columns, results, f"{id}-second-order")
     size = tables.size(page_size)
-    page = list(itertools.islice(found, size + 1))
+    page = list(itertools.islice(found, first, first + size + 1))
     token = pages.token(first + size, filters) if len(page) > size else None
     path = f"/v1/experiments/{id}/second_order"
     return tables.array(page[:size], path, given | {"page_size": size}, token)

@@ -97,11 +97,10 @@ def metrics(
     filters = {"list": "metrics", "id": id, **given}
     after = _position(page_token, filters)
     make = rows.metric_rows if shape == "rows" else rows.wide_rows
-    found = make(results, query, after)
+    found = make(results, query, after if format == "json" else None)
     if format != "json":
         long = shape == "rows"
         columns = rows.metric_columns(results) if long else rows.wide_columns(results, query)
-        found = tables.limited(found, page_size)
         return tables.stream(format, found, columns, results, f"{id}-metrics")
     size = tables.size(page_size)
     page = list(itertools.islice(found, size + 1))

@@ -1,6 +1,6 @@
 """What a user asks for in Python, as the JSON of a request."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,3 +41,19 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple | range):
         return [plain(item) for item in value]
     return value
+
+
+def several(name: str, kind: type, given: Any) -> list[Any] | None:
+    """One value or any number of them, in whatever holds them, as a list; None: nobody asked."""
+    if given is None:
+        return None
+    held = plain(given)
+    if isinstance(held, str | bytes) or not isinstance(held, Iterable):
+        held = [held]
+    found = [plain(one) for one in held]
+    for one in found:
+        if type(one) is not kind:
+            raise TypeError(
+                f"{name}: {one!r:.80} is no {kind.__name__}: give one, or a list of them"
+            )
+    return found

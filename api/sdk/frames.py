@@ -11,14 +11,17 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-TEXT = ("variant", "stimulus", "layer", "key", "numerics", "non_finite", "metric")
+TEXT = (
+    "variant", "stimulus", "layer", "key", "numerics", "non_finite", "metric", "dataset.name",
+)  # fmt: skip
 """Columns that are text, whatever a value looks like: a variant may be called 0.1, or NA."""
 
 
 def of_csv(content: bytes) -> "DataFrame":
-    """Every digit as it was sent; `time` in UTC; an empty cell is a missing value."""
+    """Every digit as it was sent; `time` in UTC; an empty cell is a missing value, but infinity is
+    itself."""
     pandas = needed("pandas")
-    return pandas.read_csv(
+    found: DataFrame = pandas.read_csv(
         io.BytesIO(content),
         **_exactly(pandas.__version__),
         keep_default_na=False,
@@ -26,6 +29,12 @@ def of_csv(content: bytes) -> "DataFrame":
         dtype=dict.fromkeys(TEXT, "object"),
         parse_dates=["time"],
     )
+    lost = found["non_finite"].dropna()
+    for row, words in lost[lost.str.contains("Infinity")].items():
+        for word in words.split(";"):
+            column, _, value = word.rpartition("=")  # of a single number just the word
+            found.loc[row, column or "value"] = float(value)
+    return found
 
 
 def _exactly(version: str) -> Json:

@@ -1,10 +1,11 @@
 """What an experiment has found: as frames, charts and files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from api.sdk import frames
+from api.sdk.asked import several
 from api.sdk.checkpoints import Checkpoints
 from api.sdk.errors import needed
 from api.sdk.http import Http, word
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 Json = dict[str, Any]
-Runs = int | Sequence[int] | None
-"""Numbers of runs; None: all."""
-Strings = str | Sequence[str] | None
+Runs = int | Iterable[int] | None
+"""Numbers of runs, in whatever holds them; None: all. Of none, the frame is empty."""
+Strings = str | Iterable[str] | None
 
 PICTURES = {
     ".svg": "svg", ".png": "png", ".pdf": "pdf", ".json": "json", ".vl": "vegalite", ".csv": "csv",
@@ -94,8 +95,10 @@ class Results(Checkpoints):
 
     def _table(self, name: str, **query: Any) -> "DataFrame":
         needed("pandas")  # before a long answer
-        answer = self._http.call("GET", f"{self._path}/{name}", params=_asked(query))
-        return frames.of_csv(answer.content)
+        asked, is_empty = _asked(query)
+        answer = self._http.call("GET", f"{self._path}/{name}", params=asked)
+        found = frames.of_csv(answer.content)
+        return found.head(0) if is_empty else found
 
 
 def chart(http: Http, path: str, **options: Any) -> "TopLevelMixin":
@@ -107,5 +110,14 @@ def chart(http: Http, path: str, **options: Any) -> "TopLevelMixin":
     return found
 
 
-def _asked(query: Json) -> Json:
-    return {name: value for name, value in query.items() if value is not None} | {"format": "csv"}
+def _asked(query: Json) -> tuple[Json, bool]:
+    """Parameters, and whether nothing was chosen: HTTP cannot say so, and one run is asked for
+    instead, whose columns and their types are those of the others."""
+    given = query | {
+        name: several(name, kind, query[name])
+        for name, kind in {"run": int, "metric": str}.items()
+        if name in query
+    }
+    is_empty = [] in given.values()
+    given |= {"format": "csv"} | ({"run": [0]} if is_empty else {})
+    return {name: value for name, value in given.items() if value not in (None, [])}, is_empty

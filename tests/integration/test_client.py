@@ -21,7 +21,7 @@ from receiver import receiving
 from serving import serving
 from small import body
 
-from hubel import Client, ExperimentFailed, ExperimentSpec, ServiceError
+from hubel import Client, Experiment, ExperimentFailed, ExperimentSpec, ServiceError
 from shared.settings import Settings
 from shared.storage import Storage
 
@@ -53,6 +53,7 @@ def test_a_spec_becomes_frames_charts_and_files(
     one = made.metrics(metric="test_accuracy", run=[1, 2], shape="rows")
     assert set(one["run"]) == {1, 2}
     assert set(one["metric"]) == {"test_accuracy"}
+    _check_selections(made)
 
     traces = made.fisher()
     nested = http.get(f"{path}/fisher").json()
@@ -87,6 +88,31 @@ def test_a_spec_becomes_frames_charts_and_files(
     assert set(made.second_order()["run"]) == {0}
     assert client.plan(spec).epochs["new"] == 0
     assert "stored already" in client.submit(spec).wait(progress=False)._repr_html_()
+
+
+def _check_selections(made: Experiment) -> None:
+    """Of none there are none; and whatever holds whole numbers chooses runs."""
+    whole = made.metrics()
+    for none in ([], (), np.array([], dtype=int), pd.Series([], dtype=int), range(0)):
+        for empty, full in (
+            (made.metrics(run=none), whole),
+            (made.metrics("test_loss", run=none, shape="rows"), made.metrics(shape="rows")),
+            (made.metrics(metric=[]), whole),
+            (made.fisher(run=none), made.fisher()),
+        ):
+            assert len(empty) == 0
+            pd.testing.assert_series_equal(empty.dtypes, full.dtypes)
+    chosen = whole[whole["run"].isin([1, 2])].reset_index(drop=True)
+    several: list[Any] = [np.array([1, 2]), range(1, 3), pd.Series([1, 2]), pd.Index([1, 2])]
+    for given in [*several, {1, 2}, iter([np.int64(1), 2])]:
+        pd.testing.assert_frame_equal(made.metrics(run=given), chosen)
+    assert set(made.fisher(run=np.int64(1))["run"]) == {1}
+    named = made.metrics(pd.Index(["test_loss", "train_loss"]), shape="rows")
+    assert set(named["metric"]) == {"test_loss", "train_loss"}
+    wrong: list[Any] = ["1", 1.0, [1.5], whole["run"] == 1, True, [[1]]]
+    for given in wrong:
+        with pytest.raises(TypeError, match=r"run: .* is no int"):
+            made.metrics(run=given)
 
 
 def test_a_failed_run_is_told_with_its_reason_and_tried_again(lab: Any, client: Client) -> None:

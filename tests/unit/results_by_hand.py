@@ -91,6 +91,7 @@ def measurement(epoch, trace, images=(), layers=None, **probe):
         ],
         predictive_entropy=0.2,
         mean_confidence=0.9,
+        batchnorm_statistics="running",
     )
 
 

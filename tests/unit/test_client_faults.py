@@ -265,6 +265,20 @@ def test_a_frame_has_every_digit_and_names_stay_text() -> None:
     assert found["time"][0].isoformat() == "2026-01-31T12:00:00.250000+00:00"
 
 
+def test_infinity_is_itself_in_a_frame_and_the_name_of_a_data_set_is_no_number() -> None:
+    wide = [
+        "time,run,dataset.name,train_loss,test_loss,non_finite",
+        "2026-01-31T12:00:00.250Z,0,007,,,train_loss=NaN;test_loss=-Infinity",
+        "2026-01-31T12:00:01.000Z,1,7,0.5,0.5,",
+    ]
+    found = frames.of_csv("\r\n".join(wide).encode())
+    assert list(found["dataset.name"]) == ["007", "7"]
+    np.testing.assert_array_equal(found["train_loss"], [np.nan, 0.5])
+    np.testing.assert_array_equal(found["test_loss"], [-np.inf, 0.5])
+    long = "time,value,non_finite\r\n2026-01-31T12:00:00.250Z,,Infinity"
+    assert frames.of_csv(long.encode())["value"][0] == np.inf
+
+
 def test_reading_digits_exactly_is_asked_of_the_pandas_that_do_not_by_themselves() -> None:
     asked_for = {"float_precision": "round_trip"}
     assert [frames._exactly(v) for v in ("2.2.3", "3.0.0", "3.1.1", "3.10.0rc1")] == [

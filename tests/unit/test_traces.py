@@ -238,8 +238,10 @@ def test_a_table_of_layers_has_the_total_first(with_a_gap):
 
 
 def test_flat_rows_hold_what_stands_beside_in_the_row_of_the_total_alone():
+    variational = measurement(1, 2.0, BLUR, estimator="variational")
+    variational["values"] |= {"beta": 0.1, "steps": 320, "drift": 0.01}
     found = [
-        (1, "p", measurement(1, 2.0, BLUR)),
+        (1, "p", variational),
         (1, "g", side("gradient", 1, BLUR, gradient_norm=0.5, noise_scale="Infinity")),
         (1, "h", side("hessian_eigenvalue", 1, BLUR, hessian_eigenvalue=3.0)),
     ]
