@@ -12,7 +12,7 @@
 # `jupytext --to ipynb` makes a notebook of it, and `python tutorial.py` runs it whole.
 #
 # You need a service (`make up` keeps one on http://127.0.0.1:8000; another is named by `HUBEL_URL`,
-# and by `HUBEL_TOKEN` where it wants a token) and the client: `pip install 'hubel[client]'`.
+# and by `HUBEL_TOKEN` where it wants a token) and the client: `pip install '.[client]'` in a clone.
 
 # %%
 import os

@@ -145,6 +145,26 @@ def test_what_one_of_them_has_trained_is_there_though_another_was_cancelled_befo
     made = http.get("/v1/compare", params=asked).json()["data"]
     whole = [row["epoch"] for row in made if row["variant"] == "whole"]
     assert whole == [row["epoch"] for row in wide(http, ids[0])] == [1, 2]
+    assert [row for row in made if row["variant"] == "cancelled"] == []
+
+
+def test_whoever_is_named_is_drawn(lab: Any, http: httpx.Client) -> None:
+    """Of more lines than there is room for, some of each; who has no trace is told by name."""
+    wide_sweep = {"sweep": {"deficit.end": list(range(13))}, "fisher": None}
+    bare = carried_out(lab.service, **body(name="wide", **wide_sweep))
+    measured = carried_out(lab.service, **body(name="narrow"))
+    asked = {"experiments": [bare, measured], "figure": "learning_curves"}
+    drawn = http.get("/v1/compare", params=asked | {"format": "vegalite"}).text
+    data = http.get("/v1/compare", params=asked | {"format": "json"}).json()["data"]
+    lines = {row["line"]: row["variant"] for row in data}
+    assert len(lines) == 13 + 3
+    assert "12 of 16 lines" in drawn
+    shown = [name for line, name in lines.items() if f'"line":"{line}"' in drawn.replace(": ", ":")]
+    assert (shown.count("wide"), shown.count("narrow")) == (9, 3)
+    refusal = http.get("/v1/compare", params=asked | {"figure": "fisher_trace"})
+    assert refusal.status_code == 409
+    assert bare in refusal.json()["detail"]
+    assert measured not in refusal.json()["detail"]
 
 
 def test_a_clean_run_is_no_mean_over_experiments_that_train_otherwise(
