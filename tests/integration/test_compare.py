@@ -19,9 +19,15 @@ def two(lab: Any) -> list[str]:
     """The second one has a deficit and seeds of its own."""
     flip = {"name": "vertical_flip", "start": 0, "end": 0}
     return [
-        carried_out(lab.service, **body(name="blur", fisher=None, seeds=[0, 1, 2])),
-        carried_out(lab.service, **body(name="flip", fisher=None, seeds=[3, 4], deficit=flip)),
+        ended(lab, **body(name="blur", fisher=None, seeds=[0, 1, 2])),
+        ended(lab, **body(name="flip", fisher=None, seeds=[3, 4], deficit=flip)),
     ]
+
+
+def ended(lab: Any, **parts: Any) -> str:
+    id = carried_out(lab.service, **parts)
+    lab.wait(id)
+    return id
 
 
 def wide(http: httpx.Client, id: str) -> list[dict[str, Any]]:
@@ -98,9 +104,7 @@ def test_what_cannot_be_compared_is_said(lab: Any, http: httpx.Client, two: list
 
 
 def test_experiments_of_one_name_go_by_their_ids(lab: Any, http: httpx.Client) -> None:
-    ids = [
-        carried_out(lab.service, **body(name="same", fisher=None, seeds=[seed])) for seed in (0, 1)
-    ]
+    ids = [ended(lab, **body(name="same", fisher=None, seeds=[seed])) for seed in (0, 1)]
     asked = {"experiments": ids, "figure": "learning_curves", "format": "json"}
     made = http.get("/v1/compare", params=asked).json()["data"]
     assert {row["variant"] for row in made} == set(ids)
@@ -121,9 +125,9 @@ BATCHES = {"training.batch_size": [32, 64]}
 def test_no_two_experiments_have_one_curve_whatever_their_names(
     lab: Any, http: httpx.Client, one: dict[str, Any], other: dict[str, Any]
 ) -> None:
-    first = carried_out(lab.service, **body(**PLAIN | one))
+    first = ended(lab, **body(**PLAIN | one))
     longer = {"training": {"epochs": 3}, "name": first}  # the name of one that has none
-    ids = [first, carried_out(lab.service, **body(**PLAIN | longer | other))]
+    ids = [first, ended(lab, **body(**PLAIN | longer | other))]
     asked = {"experiments": ids, "figure": "learning_curves", "format": "json"}
     made = http.get("/v1/compare", params=asked).json()["data"]
     assert {row["n"] for row in made} == {1}
@@ -140,7 +144,7 @@ def test_what_one_of_them_has_trained_is_there_though_another_was_cancelled_befo
     lab.service.cancel(cancelled)
     lab.wait(cancelled)
     assert wide(http, cancelled) == []
-    ids = [carried_out(lab.service, **body(**PLAIN, name="whole")), cancelled]
+    ids = [ended(lab, **body(**PLAIN, name="whole")), cancelled]
     asked = {"experiments": ids, "figure": "learning_curves", "format": "json"}
     made = http.get("/v1/compare", params=asked).json()["data"]
     whole = [row["epoch"] for row in made if row["variant"] == "whole"]
@@ -151,8 +155,8 @@ def test_what_one_of_them_has_trained_is_there_though_another_was_cancelled_befo
 def test_whoever_is_named_is_drawn(lab: Any, http: httpx.Client) -> None:
     """Of more lines than there is room for, some of each; who has no trace is told by name."""
     wide_sweep = {"sweep": {"deficit.end": list(range(13))}, "fisher": None}
-    bare = carried_out(lab.service, **body(name="wide", **wide_sweep))
-    measured = carried_out(lab.service, **body(name="narrow"))
+    bare = ended(lab, **body(name="wide", **wide_sweep))
+    measured = ended(lab, **body(name="narrow"))
     asked = {"experiments": [bare, measured], "figure": "learning_curves"}
     drawn = http.get("/v1/compare", params=asked | {"format": "vegalite"}).text
     data = http.get("/v1/compare", params=asked | {"format": "json"}).json()["data"]
@@ -176,7 +180,7 @@ def test_a_clean_run_is_no_mean_over_experiments_that_train_otherwise(
         training = {"epochs": 12, "batch_size": batch}
         deficits = {"deficit": None, "deficits": [blur, *more], "sweep": {"deficits.0.end": [0, 4]}}
         one = body(fisher=None, seeds=[seed], training=training, **deficits)
-        return carried_out(lab.service, **one)
+        return ended(lab, **one)
 
     decay = {"name": "weight_decay", "value": 0, "start": 0, "end": 8}
     ids = [removal(0, 32), removal(1, 64), removal(1, 32, decay), removal(1, 32)]

@@ -40,7 +40,7 @@ def test_no_case_is_a_5xx_or_breaks_the_document(lab: Any, tmp_path: Path) -> No
     lab.settings = lab.settings.model_copy(update=CHEAP)
     lab.start_worker()
     found, began = Found(), time.monotonic()
-    phases, examples = (LONG, 60) if CASES else (SHORT, 3)
+    phases, examples = (LONG, 60) if CASES else (SHORT, 2)
     lab.wait(submit(lab))  # there is something to be found
     wanted = lab.settings.model_copy(update={"require_tokens": True, "admin_token": ADMIN})
     tokens = _tokens(lab)
