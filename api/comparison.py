@@ -4,10 +4,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from api import found
-from api.figures import curves
+from api.figures import curves, series
 from shared.errors import Conflict, Fault, Invalid
 from shared.plan import Plan, RunPlan, Segment
-from shared.probe import FISHER, Probe
+from shared.probe import Probe
 from shared.results import Results, Row
 from shared.schedule import Config
 
@@ -43,7 +43,7 @@ def _results(id: str, service: "Service") -> Results:
 
 def _check_trace(results: Results) -> None:
     """A figure of the others alone would look as if it were of all."""
-    if not any(True for run in results.plan.runs for _ in results.measurements(run, {FISHER})):
+    if not any(True for run in results.plan.runs for _ in series.fisher_rows(results, run)):
         raise Conflict(
             f"No Fisher trace of {results.experiment} has been measured: leave it out, or measure"
             f" it (POST /v1/experiments/{results.experiment}/measurements)"
@@ -74,8 +74,8 @@ def _joined(parts: list[tuple[str, Results]]) -> Results:
     segments: list[Segment] = []
     configs: list[Config] = []
     probes: dict[str, Probe] = {}
-    makers: set[str] = set()
     complete: set[int] = set()
+    later: set[tuple[int, int, str]] = set()
     for place, (name, results) in enumerate(parts):
         plan = results.plan
         before = (len(runs), len(segments), len(configs))
@@ -83,8 +83,8 @@ def _joined(parts: list[tuple[str, Results]]) -> Results:
         segments += [_segment(segment, place, before[2]) for segment in plan.segments]
         configs += plan.configs
         probes |= plan.probes
-        makers |= {results.experiment, *results.jobs}
         complete |= {index + before[1] for index in results.whole or ()}
+        later |= {(run + before[0], epoch, digest) for run, epoch, digest in results.later}
     whole = Plan(
         configs=configs,
         probes=probes,
@@ -115,7 +115,7 @@ def _joined(parts: list[tuple[str, Results]]) -> Results:
         measured=measured,
         is_done=None,
         whole=frozenset(complete),
-        jobs=frozenset(makers),
+        later=frozenset(later),
     ).remembering()
 
 

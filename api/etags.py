@@ -25,7 +25,7 @@ class ETags:
 
         async def send_tagged(message: Message) -> None:
             nonlocal begun
-            if message["type"] == "http.response.start" and message["status"] == 200:
+            if message["type"] == "http.response.start" and _is_whole(message):
                 begun = message
                 return
             if begun is not None and message["type"] == "http.response.body":
@@ -36,6 +36,11 @@ class ETags:
             await send(message)
 
         await self.app(scope, receive, send_tagged)
+
+
+def _is_whole(start: Message) -> bool:
+    """Streams do not know how long they are, and their heads wait for nothing."""
+    return start["status"] == 200 and "content-length" in Headers(raw=start["headers"])
 
 
 def _tag(start: Message, body: Message, known: str) -> Message:

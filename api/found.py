@@ -33,5 +33,5 @@ def results(id: str, service: "Service") -> Results:
 def with_later(id: str, service: "Service", found: Results) -> Results:
     """The same, with what measurement jobs have added."""
     jobs = service.jobs.ids(id) if found.plan.runs else []
-    plan = service.jobs.with_measured(id, found.plan, jobs)
-    return replace(found, plan=plan, jobs=frozenset(jobs))
+    plan, later = service.jobs.with_measured(id, found.plan, jobs)
+    return replace(found, plan=plan, jobs=frozenset(jobs), later=later)

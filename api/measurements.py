@@ -10,6 +10,7 @@ from shared import ahead, job, names
 from shared.errors import Conflict, Corrupt
 from shared.measurements import LaterMeasurements, Measurements
 from shared.plan import Plan, RunPlan, Segment
+from shared.results import Results
 from shared.tokens import LOCAL, Principal
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 Name = tuple[str, str, str]
 """(scope, state key, probe digest) of a measurement"""
+
+Later = tuple[int, int, str]
+"""(run, epoch, probe digest)"""
 
 MAX_NAME = 200
 ENDING = ": measurements"
@@ -44,7 +48,18 @@ class Jobs:
             )
         if measured.plan is None:
             raise _nothing_there(measured)
-        return job.plan_for(asked, measured.spec, measured.plan, service.records, service.settings)
+        plan, reached = measured.plan, self._reached(measured)
+        return job.plan_for(asked, measured.spec, plan, service.records, service.settings, reached)
+
+    def _reached(self, experiment: "Experiment") -> dict[int, int] | None:
+        """Run -> epochs that are its results, where nothing comes to them any more."""
+        plan, service = experiment.plan, self.service
+        assert plan is not None
+        if experiment.outcome is None or experiment.outcome["state"] == "succeeded":
+            return None
+        done = service.done_segments(experiment.id)
+        found = Results.read(plan, service.records, experiment.id, done=done)
+        return {run.index: found.reached(run) for run in plan.runs}
 
     def accept(
         self,
@@ -112,11 +127,12 @@ class Jobs:
             "asked": asked_of(experiment.accepted.shown),
         }
 
-    def with_measured(self, id: str, plan: Plan, jobs: list[str]) -> Plan:
-        """The plan of an experiment with what its jobs have measured among its runs' probes."""
+    def with_measured(self, id: str, plan: Plan, jobs: list[str]) -> tuple[Plan, frozenset[Later]]:
+        """The plan of an experiment with what its jobs have measured among its runs' probes, and
+        that alone."""
         jobs = [job for job in jobs if self._is_planned(job)]
         if not jobs:
-            return plan
+            return plan, frozenset()
         return self._merged(id, tuple((job, self._pending(job)) for job in jobs))
 
     def _is_planned(self, id: str) -> bool:
@@ -129,22 +145,27 @@ class Jobs:
                 raise
             return False
 
-    def _merge(self, id: str, jobs: tuple[tuple[str, frozenset[Name]], ...]) -> Plan:
+    def _merge(
+        self, id: str, jobs: tuple[tuple[str, frozenset[Name]], ...]
+    ) -> tuple[Plan, frozenset[Later]]:
         plan = self.service.plan(id)
         assert plan is not None
         probes = dict(plan.probes)
         asked = {run.index: dict.fromkeys(run.probes) for run in plan.runs}
+        later: set[Later] = set()
         for id, pending in jobs:
             made = self.service.plan(id)
             assert made is not None
             probes |= made.probes
             for run in made.runs:
-                asked[run.index] |= dict.fromkeys(_measured(made, run, pending))
+                found = list(_measured(made, run, pending))
+                asked[run.index] |= dict.fromkeys(found)
+                later |= {(run.index, epoch, digest) for epoch, _, digest in found}
         runs = [
             run.model_copy(update={"probes": sorted(asked[run.index], key=lambda one: one[0])})
             for run in plan.runs
         ]
-        return plan.model_copy(update={"probes": probes, "runs": runs})
+        return plan.model_copy(update={"probes": probes, "runs": runs}), frozenset(later)
 
     def _pending(self, id: str) -> frozenset[Name]:
         """What a job was to measure and has not: nobody has to be asked for it."""

@@ -16,13 +16,22 @@ def of(tracker: Tracker) -> dict[str, Any]:
     failures = tracker.failures()
     epochs = tracker.plan.epochs.model_dump() | {"trained": tracker.trained}
     found = ended("failed" if failures else "succeeded", failures) | {"epochs": epochs}
-    return found | (kept(tracker) if failures else {})
+    return found | ({"done": _done(tracker)} if failures else {})
 
 
-def kept(tracker: Tracker) -> dict[str, Any]:
+def cancelled(tracker: Tracker | None, counted: int = 0) -> dict[str, Any]:
+    """`tracker`: settled; None while there is no plan. `counted`: epochs trained, by Redis."""
+    found = ended("cancelled", [])
+    if tracker is None:
+        return found | {"done": {"cut": None, "segments": []}}
+    epochs = tracker.plan.epochs.model_dump() | {"trained": max(counted, tracker.trained)}
+    return found | {"epochs": epochs, "done": _done(tracker)}
+
+
+def _done(tracker: Tracker) -> dict[str, Any]:
     """Of what did not succeed: the segments that are its results, for ever. Others train later what
     it has not."""
-    return {"done": {"cut": tracker.plan.cut, "segments": ranges(tracker.done)}}
+    return {"cut": tracker.plan.cut, "segments": ranges(tracker.done)}
 
 
 def ranges(indices: Iterable[int]) -> list[list[int]]:

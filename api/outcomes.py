@@ -17,8 +17,8 @@ FRESH_SECONDS = 0.5
 """After so long an outcome that another process wrote shows here."""
 BYTES = 32 << 20
 NONE_BYTES = 4 << 20
-OUTCOME_BYTES, NONE_SIZE = 1200, 250
-"""What an entry takes in memory, without failures."""
+OUTCOME_BYTES, RANGE_BYTES, NONE_SIZE = 1200, 150, 250
+"""What an entry takes in memory, without failures; each range of segments that were done."""
 
 
 class Outcomes:
@@ -65,5 +65,10 @@ class Outcomes:
         return ours
 
     def _keep(self, id: str, outcome: dict[str, Any]) -> dict[str, Any]:
-        failures = len(outcome.get("failures", []))
-        return self._seen.keep(id, outcome, OUTCOME_BYTES * (1 + failures))
+        failures, ranges = len(outcome.get("failures", [])), len(_ranges(outcome))
+        return self._seen.keep(id, outcome, OUTCOME_BYTES * (1 + failures) + RANGE_BYTES * ranges)
+
+
+def _ranges(outcome: dict[str, Any]) -> list[list[int]]:
+    found: list[list[int]] = outcome.get("done", {}).get("segments", [])
+    return found

@@ -89,7 +89,7 @@ def _shown(plan: Plan, states: list[str], reached: dict[int, int]) -> Json:
             "runs": through[i],
             "state": states[i],
             "epoch": segment.end
-            if states[i] in ("stored", "done")
+            if segment.stored or states[i] == "done"
             else reached.get(i, segment.start),
         }
         for i, segment in enumerate(plan.segments)

@@ -263,13 +263,14 @@ class Service:
         return found
 
     def _cancelled(self, id: str) -> dict[str, Any]:
-        found = outcome.ended("cancelled", [])
-        with contextlib.suppress(Corrupt, TooNew):  # what cannot be read can be ended
-            if (plan := self.plan(id)) is not None and plan.segments:
-                tracker = self.tracker(id)
-                tracker.settle(self.records, self.live)
-                found |= outcome.kept(tracker)
-        return found
+        try:
+            tracker = self.tracker(id)
+            tracker.settle(self.records, self.live)
+        except NotFound:
+            return outcome.cancelled(None)
+        except (Corrupt, TooNew):  # what cannot be read can be ended
+            return outcome.ended("cancelled", [])
+        return outcome.cancelled(tracker, self.live.counted_epochs(id) or 0)
 
     def page(
         self,

@@ -115,8 +115,10 @@ class Tracker:
         return not self.ready()
 
     def settle(self, records: Records, live: Live) -> None:
-        """Ask the store about all that can have become done."""
-        self.refresh(records, live, 0, len(self.plan.segments), again=0)
+        """Ask the store about all that can have become done, however long that takes."""
+        with self._lock:
+            if not self._ended:
+                self._ask(records, live, len(self.plan.segments), again=0)
 
     def end(self, outcome: dict[str, Any], records: Records, live: Live) -> None:
         """The experiment has an outcome: after success all is done, else it says what is. One of an
@@ -124,7 +126,8 @@ class Tracker:
         if self._ended:
             return
         kept = outcome.get("done", {})
-        says = outcome["state"] == "succeeded" or kept.get("cut") == self.plan.cut
+        is_ours = kept.get("cut", "") in (None, self.plan.cut)
+        says = outcome["state"] == "succeeded" or is_ours
         if not says:
             self.settle(records, live)
         with self._lock:

@@ -19,16 +19,22 @@ def plan_for(
     plan: Plan,
     records: Records,
     settings: Settings,
+    reached: dict[int, int] | None = None,
 ) -> Plan:
     """The plan of measuring what `plan`, made of `spec`, has trained so far.
 
     Each run ends with the longest part of it that is stored, so that nothing is new; what lies
-    between two checkpoints is replayed. A run keeps its index.
+    between two checkpoints is replayed. A run keeps its index, and ends at `reached` (run ->
+    epoch) where more of it has been stored for others.
     """
     runs = _chosen(asked, plan)
     _check_run_count(runs, settings)
     stored = Remembered(records)
     whole = [_path(run, plan) for run in runs]
+    if reached is not None:
+        whole = [
+            path.model_copy(update={"keys": path.keys[: reached[path.index] + 1]}) for path in whole
+        ]
     ways = known.chains(whole, {s.key for s in plan.segments}, stored)
     _check_epochs(asked, max((m.end for chain in ways for m in chain), default=0))
     specs = [point.run for point in sweep.points(spec)]

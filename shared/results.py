@@ -35,6 +35,8 @@ class Results:
     """The same as whether `trained` finds something, without reading it."""
     whole: frozenset[int] | None = None
     """Indices of the segments that are trained and measured; None: nobody has counted."""
+    later: frozenset[tuple[int, int, str]] = frozenset()
+    """(run, epoch, probe digest) of what jobs have measured."""
     measures: str | None = None
     """The experiment that this one only measures: it trains nothing that it could score."""
 
@@ -134,12 +136,10 @@ class Results:
         this experiment has not measured in time is not taken from one that did it later."""
         scope, probes = self.plan.scope(run), self.plan.probes
         wanted = [one for one in run.probes if probes[one[2]]["kind"] in kinds]
-        reached, awaited = (self._reached(run), self._awaited(run)) if wanted else (0, set())
-        wanted = [one for one in wanted if one[0] <= reached]
-        for (epoch, _, digest), found in answers(
-            lambda one: self.measured(scope, *one[1:]), wanted
-        ):
-            if found is not None and ((epoch, digest) not in awaited or self.is_own(found)):
+        reached, awaited = (self.reached(run), self._awaited(run)) if wanted else (0, set())
+        wanted = [(e, k, d) for e, k, d in wanted if e <= reached and (e, d) not in awaited]
+        for _, found in answers(lambda one: self.measured(scope, *one[1:]), wanted):
+            if found is not None:
                 yield found
 
     def numerics(self, runs: Iterable[RunPlan] | None = None) -> list[str]:
@@ -150,11 +150,13 @@ class Results:
         return sorted({row["numerics"] for part in parts for row in part or []})
 
     def _awaited(self, run: RunPlan) -> set[Probed]:
-        """What segments that are not whole are to measure."""
+        """What segments that are not whole are to measure, and no job has measured since."""
         left = set() if self.whole is None else {*run.segments} - self.whole
-        return {probed for index in left for probed in self.plan.segments[index].probes}
+        probed = {one for index in left for one in self.plan.segments[index].probes}
+        return {(e, d) for e, d in probed if (run.index, e, d) not in self.later}
 
-    def _reached(self, run: RunPlan) -> int:
+    def reached(self, run: RunPlan) -> int:
+        """Epochs that a run has trained."""
         is_done = self.is_done or (lambda segment: self.trained(segment) is not None)
         ended = 0
         for index in run.segments:

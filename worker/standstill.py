@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Lock
+from threading import Condition
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ class Standstill:
 
     def __init__(self, patience: float = PATIENCE_SECONDS) -> None:
         self._patience = patience
-        self._lock, self._is_mine = Lock(), False
+        self._workers, self._changed, self._is_mine = 0, Condition(), False
         os.register_at_fork(
             before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child
         )
@@ -26,18 +26,27 @@ class Standstill:
     @contextmanager
     def working(self) -> Iterator[None]:
         """Of a thread: no fork begins meanwhile, and none is under way."""
-        with self._lock:
+        with self._changed:
+            self._workers += 1
+        try:
             yield
+        finally:
+            with self._changed:
+                self._workers -= 1
+                self._changed.notify()
 
     def _before(self) -> None:
-        self._is_mine = self._lock.acquire(timeout=self._patience)
-        if not self._is_mine:
+        """Until the fork is over nobody begins."""
+        self._is_mine = False
+        self._changed.acquire()
+        self._is_mine = True
+        if not self._changed.wait_for(lambda: not self._workers, self._patience):
             log.warning("forked after %.0f s beside a thread that works", self._patience)
 
     def _in_parent(self) -> None:
         if self._is_mine:
-            self._lock.release()
+            self._changed.release()
 
     def _in_child(self) -> None:
         """Nobody is left to give it back."""
-        self._lock = Lock()
+        self._workers, self._changed = 0, Condition()

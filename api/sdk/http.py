@@ -22,6 +22,8 @@ GATEWAY = (502, 504)
 """What a proxy says of a service that restarts."""
 UPLOAD = httpx.Timeout(600, connect=5)
 
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
 Json = dict[str, Any]
 T = TypeVar("T")
 
@@ -64,8 +66,8 @@ class Http:
                 if not (lost and error.status == 404):
                     lost = lost or error.status in GATEWAY
                     raise
-            except httpx.RequestError:
-                lost = True
+            except httpx.RequestError as error:
+                lost = lost or not isinstance(error, NOT_SENT)
                 raise
 
         self._patiently(ask, PATIENCE, False)

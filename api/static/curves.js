@@ -59,7 +59,7 @@ export class Curves {
   cut({ runs, segments }) {
     for (const { run, segments: path } of runs) {
       const open = path.find((index) => !["stored", "done"].includes(segments[index].state));
-      if (open !== undefined) this.series.cut(run, segments[open].start);
+      if (open !== undefined) this.series.cut(run, segments[open].epoch);
     }
     this.#later();
   }

@@ -46,4 +46,6 @@ export const badge = (state) =>
 export const bar = (done, planned, label) =>
   h("progress", { max: String(planned || 1), value: String(planned ? done : 1), "aria-label": label });
 
-export const isOver = ({ state }) => ["succeeded", "failed", "cancelled"].includes(state);
+// Of an experiment, in order; the last three are its ends.
+export const STATES = ["preparing", "queued", "running", "succeeded", "failed", "cancelled"];
+export const isOver = ({ state }) => STATES.indexOf(state) >= 3;

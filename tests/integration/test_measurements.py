@@ -34,7 +34,7 @@ def counts(made):
 def numbers(lab, id):
     """All that was measured of an experiment, by its spec or later, as it is stored."""
     plan = lab.service.plan(id)
-    merged = lab.service.jobs.with_measured(id, plan, lab.service.jobs.ids(id))
+    merged, _ = lab.service.jobs.with_measured(id, plan, lab.service.jobs.ids(id))
     return {
         (run.index, epoch, digest): json.dumps(found["values"])
         for run in merged.runs
@@ -176,7 +176,7 @@ def test_what_a_cancelled_job_has_measured_stays_and_is_not_asked_for_again(lab)
     there = len(list(lab.service.store.names(prefix)))
     found = numbers(lab, id)
     assert len(found) == there >= 3
-    plan = lab.service.jobs.with_measured(id, lab.service.plan(id), [made.id])
+    plan, _ = lab.service.jobs.with_measured(id, lab.service.plan(id), [made.id])
     assert sum(len(run.probes) for run in plan.runs) == there
     rest = measure(lab, id, fisher={"every": 1, "samples": 128, "estimator": "exact"})
     assert counts(rest)["stored"] == there

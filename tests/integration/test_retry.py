@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 from small import body, results, submit
 
-from api import cli
+from api import cli, outcome
 from api.found import results as read
 from api.found import with_later
 from api.points import Points
@@ -57,6 +57,22 @@ def test_a_retry_trains_only_what_was_not_done_and_gives_the_same_numbers(lab, r
     assert results(lab, new.id) == results(lab, undisturbed)
     assert lab.service.status(old)["state"] == "cancelled"
     assert shown(lab.service, old) == shown(started_anew(lab), old) == before
+    # What is measured of it later is measured of its own states.
+    asked = LaterMeasurements.model_validate({"fisher": {"every": 1, "samples": 8}})
+    for run in lab.service.jobs.plan(old, asked).runs:
+        assert max(epoch for epoch, _, _ in run.probes) == len(before[0][run.index])
+
+
+def test_what_is_cancelled_before_its_plan_is_there_has_no_results(lab):
+    """Also where the plan was being made meanwhile, and others have trained what is in it."""
+    lab.start_worker()
+    other = submit(lab)
+    lab.wait(other)
+    id = submit(lab)
+    plan = lab.service.plan(id)
+    lab.service.outcomes.write(id, outcome.cancelled(None))
+    assert lab.service.done_segments(id) == set()
+    assert lab.service.run_states(id) == ["cancelled"] * len(plan.runs)
 
 
 def shown(service, id):

@@ -240,7 +240,7 @@ def test_a_job_whose_plan_is_lost_twice_spoils_no_result_of_what_it_measures(pre
     assert store.exists(measured)
     lab.service.cancel(job.id)
     plan = lab.service.plan(id)
-    assert lab.service.jobs.with_measured(id, plan, [job.id]) == plan
+    assert lab.service.jobs.with_measured(id, plan, [job.id]) == (plan, frozenset())
 
 
 def test_an_outcome_that_is_there_once_is_no_second_end(prepared):

@@ -36,10 +36,10 @@ export async function show(main, { params: { id }, signal }) {
   measuredLater(jobs.measurements, view, signal).catch(told);
 }
 
-// Each job has a stream of its own, of the same runs. One after the other: a browser opens six
-// connections, and what has ended is told at once.
+// Each job has a stream of its own, of the same runs. One after the other, since a browser opens six
+// connections; first those that have ended, which tell all at once.
 async function measuredLater(jobs, view, signal) {
-  for (const { id } of jobs) {
+  for (const { id } of [...jobs.filter(isOver), ...jobs.filter((job) => !isOver(job))]) {
     await stream(`/v1/experiments/${id}/events?points=true`, (name, data) => name === "fisher" && view.take(name, data), signal);
   }
 }
@@ -52,6 +52,7 @@ class View {
     [this.id, this.signal, this.path] = [id, signal, `/v1/experiments/${id}`];
     this.state = null;
     this.troubles = new Map(); // by what failed, as long as it does
+    this.again = new Map(); // by what failed: when it is tried again
     this.title = h("h1", {}, " ");
     this.badge = h("span", { role: "status" });
     this.bar = h("progress", { "aria-label": "Epochs trained", max: 1, value: 0 });
@@ -122,20 +123,24 @@ class View {
     this.figures.refresh();
   }
 
-  planned(plan) {
+  // `isLast`: it was asked for when the experiment had ended.
+  planned(plan, isLast = isOver(this.shown)) {
     if (plan instanceof Error) return this.#later();
     this.plan.set(plan, this.shown.plan?.epochs);
     if (plan.runs.length === this.known) this.curves.states(plan.segments);
     else this.curves.plan(plan);
-    if (isOver(this.shown)) this.curves.cut(plan);
+    if (isLast) this.curves.cut(plan);
     this.known = plan.runs.length;
   }
 
   // The plan again, soon, once for all that changes meanwhile: it is whole each time.
   #later() {
     this.timer ??= setTimeout(async () => {
-      await this.#attempt("plan", async () => this.planned(await get(`${this.path}/plan`, {}, this.signal)));
-      this.timer = null;
+      this.timer = null; // what changes from here on is seen by a later look
+      await this.#attempt("plan", async () => {
+        const isLast = isOver(this.shown);
+        this.planned(await get(`${this.path}/plan`, {}, this.signal), isLast);
+      });
     }, AGAIN_MS);
   }
 
@@ -145,11 +150,13 @@ class View {
     const before = String([...this.troubles.values()]);
     try {
       await work();
+      clearTimeout(this.again.get(part));
       this.troubles.delete(part);
     } catch (error) {
       if (this.signal.aborted) return;
       this.troubles.set(part, error);
-      if (isPassing(error)) setTimeout(() => this.#attempt(part, work), AGAIN_MS);
+      clearTimeout(this.again.get(part)); // one look a part, however often it was asked for
+      if (isPassing(error)) this.again.set(part, setTimeout(() => this.#attempt(part, work), AGAIN_MS));
     }
     const all = [...this.troubles.values()];
     if (String(all) !== before) fill(this.said, all.map(complaint));

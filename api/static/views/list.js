@@ -1,10 +1,9 @@
 // The list of experiments: newest first, kept up to date in place, several chosen to compare.
 
 import { complaint, navigate, readdress } from "../app.js";
-import { badge, bar, count, duration, fill, h, isOver, moment } from "../dom.js";
+import { badge, bar, count, duration, fill, h, isOver, moment, STATES } from "../dom.js";
 import { get, repeat } from "../http.js";
 
-const STATES = ["preparing", "queued", "running", "succeeded", "failed", "cancelled"];
 const FILTERS = ["state", "name", "tag"];
 const PAGE = 25;
 const POLL_MS = 2000;
