@@ -400,10 +400,11 @@ def test_a_checkpoint_that_was_collected_and_made_again_and_is_lost_counts_as_lo
 
 def test_a_mark_of_a_checkpoint_that_is_there_is_found_and_removed(lab, http):
     """Bytes are shared: a run that shares nothing else may have stored it again."""
-    lab.start_worker()
+    worker = lab.start_worker()
     store = lab.service.store
     id = submit(lab, sweep={"deficit.end": [4]}, checkpoints={"epochs": [2]})
     lab.wait(id)
+    worker.stop()  # it would repair what is damaged here, and take the mark away itself
     key = lab.service.plan(id).segments[0].key
     sha, mark = lab.service.records.manifest("", key).checkpoint, names.collected("", key)
     store.write_json(mark, {"checkpoint": sha, "at": "2026-01-01T00:00:00+00:00"})
