@@ -91,7 +91,9 @@ def test_a_last_event_id_that_is_none_of_ours_starts_anew(
 ) -> None:
     id = submit(lab)
     lab.service.cancel(id)
-    assert len(listen(http, id, **{"Last-Event-ID": given})) == 2
+    *statuses, end = listen(http, id, **{"Last-Event-ID": given})
+    assert end["event"] == "end"
+    assert {one["event"] for one in statuses} == {"status"}  # two where one came just before
 
 
 def test_the_events_of_no_experiment_are_404(http: httpx.Client) -> None:

@@ -165,7 +165,7 @@ def test_a_single_curve_is_called_by_its_deficit():
 
 def test_the_critical_period_has_the_mean_and_interval_of_each_point_in_percent():
     results = sweep(TABLE)
-    results.plan.configs.append(CONFIG)
+    results.plan.configs.extend([CONFIG, CONFIG, CONFIG])
     rows = FIGURES["critical_period"](results)["data"]
     means = [row for row in rows if row["kind"] == "mean"]
     assert [(r["curve"], r["epoch"]) for r in means] == [
