@@ -190,7 +190,7 @@ experiment = strategies.fixed_dictionaries({
 })  # fmt: skip
 
 
-@settings(max_examples=12, deadline=None,
+@settings(max_examples=8, deadline=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
 @given(
     experiments=strategies.lists(experiment, min_size=1, max_size=4),

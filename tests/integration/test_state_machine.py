@@ -42,7 +42,7 @@ from shared.storage import Storage
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(0)]
 
-EXAMPLES, STEPS = 5, 12
+EXAMPLES, STEPS = 3, 12
 KILLS = 3
 """Of worker processes in one example: a new one imports torch for seconds."""
 SHOWN_SECONDS = 5.0
