@@ -31,8 +31,9 @@ demo: venv  ## a small experiment from start to figure, in some minutes
 figures: venv  ## every figure of the paper: at the small scale two hours on two shared cores
 	$(BIN)/python -m deploy.figures --scale '$(SCALE)' --only '$(ONLY)' --out '$(OUT)' $(ARGS)
 
+# ARGS='--port 8123 --workers 2'
 up: venv  ## local mode, until Ctrl-C: http://127.0.0.1:8000
-	$(BIN)/python -m deploy.local up
+	$(BIN)/python -m deploy.local up $(ARGS)
 
 # Three at a time: on two cores two leave 28 % of them idle, three 16 %, and four take longer again.
 # In the order of their folders: those that take longest come first.

@@ -18,7 +18,7 @@ from api.lifecycle import STATES
 
 KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 FIGURE_FORMATS = {
-    ".svg": "svg", ".png": "png", ".pdf": "pdf", ".json": "json", ".vl": "vegalite",
+    ".svg": "svg", ".png": "png", ".pdf": "pdf", ".csv": "csv", ".json": "json", ".vl": "vegalite",
 }  # fmt: skip
 JSON_TYPE = {"Content-Type": "application/json"}
 
@@ -191,7 +191,7 @@ def _print(table: Table) -> None:
 @experiment_id
 @click.argument("name")
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path),
-              help="FILE.svg, .png, .pdf, .json (its data) or .vl (Vega-Lite).")  # fmt: skip
+              help="FILE.svg, .png, .pdf, .csv or .json (data), or .vl (Vega-Lite).")  # fmt: skip
 @click.option("--overlay", multiple=True, help="A digitised curve of the paper to lay over it.")
 @pass_service
 def figure(service: Service, id: str, name: str, output: Path, overlay: tuple[str, ...]) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 WINDOW, ORDER = 11, 1
 """Of the Savitzky-Golay filter: the smoothing of the code that descends from the authors'."""
 CURVE = "clean run while it trains"
-WORDS = f"Grey dashes: {CURVE}."
+WORDS = f"Grey dashes: {CURVE}, smoothed over {WINDOW} epochs."
 
 
 def accuracy(results: Results) -> list[float]:

@@ -22,14 +22,14 @@ from tests.faults.redis_proxy import RedisProxy
 from tests.mlflow_server import MLflow, mlflow_server
 
 SPEC: dict[str, Any] = {
-    "dataset": {"name": "gratings", "train_samples": 2000, "test_samples": 500},
+    "dataset": {"name": "gratings", "train_samples": 1000, "test_samples": 200},
     "model": {"name": "all_cnn", "width": 0.25},
-    "training": {"epochs": 20, "batch_size": 128},
+    "training": {"epochs": 10, "batch_size": 128},
     "deficit": {"name": "blur", "resolution": 4, "start": 0, "end": 0},
-    "sweep": {"deficit.end": [0, 4, 8, 12]},
+    "sweep": {"deficit.end": [0, 2, 4, 6]},
     "fisher": {"every": 5, "samples": 200},
 }
-RUNS, POINTS = 4, 4 * 20
+RUNS, POINTS = 4, 4 * 10
 WAYS = ("off", "on", "away")
 Found = dict[str, float]
 
@@ -98,7 +98,7 @@ def table(found: list[tuple[str, Found]], about: dict[str, Any]) -> str:
         [
             "# What the mirror to MLflow costs",
             "",
-            f"{RUNS} runs of 20 epochs of All-CNN (0.25), one worker, the three ways in turns, each"
+            f"{RUNS} runs of 10 epochs of All-CNN (0.25), one worker, the three ways in turns, each"
             f" in a store of its own, with an MLflow server beside it; {about['hardware']},"
             f" {about['date']}. By `{about['command'].strip()}`.",
             "",
