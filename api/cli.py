@@ -15,11 +15,9 @@ from api.cli_fsck import fsck
 from api.cli_group import Commands
 from api.client import REFUSED, STATUS, Json, Service, fail, word
 from api.lifecycle import STATES
+from api.sdk.results import PICTURES
 
 KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
-FIGURE_FORMATS = {
-    ".svg": "svg", ".png": "png", ".pdf": "pdf", ".csv": "csv", ".json": "json", ".vl": "vegalite",
-}  # fmt: skip
 JSON_TYPE = {"Content-Type": "application/json"}
 
 
@@ -196,9 +194,9 @@ def _print(table: Table) -> None:
 @pass_service
 def figure(service: Service, id: str, name: str, output: Path, overlay: tuple[str, ...]) -> None:
     """Save a figure, say critical_period, sensitivity or fisher_trace."""
-    format = FIGURE_FORMATS.get(output.suffix.lower())
+    format = PICTURES.get(output.suffix.lower())
     if format is None:
-        raise click.UsageError(f"-o ends in one of {', '.join(FIGURE_FORMATS)}")
+        raise click.UsageError(f"-o ends in one of {', '.join(PICTURES)}")
     path = f"/v1/experiments/{word(id)}/figures/{word(name)}"
     answer = service.get(path, format=format, overlay=list(overlay))
     try:

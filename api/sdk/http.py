@@ -21,7 +21,6 @@ ASK_AGAIN = (409, 429, 503)
 GATEWAY = (502, 504)
 """What a proxy says of a service that restarts."""
 UPLOAD = httpx.Timeout(600, connect=5)
-
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 Json = dict[str, Any]

@@ -1,5 +1,6 @@
-// Curves over epochs: axes, shaded windows, lines where the training changes, a cursor for the pointer and the keyboard. What it draws
-// is given to it; which values stand at the cursor its owner says.
+// Curves over epochs: axes, shaded windows, lines where the training changes, a cursor for the
+// pointer and the keyboard. What it draws is given to it; which values stand at the cursor its owner
+// says.
 
 import { h } from "./dom.js";
 import { decades, s, ticks } from "./svg.js";
