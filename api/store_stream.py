@@ -62,21 +62,29 @@ class StoreStream:
 
     def _run(self, work: Work) -> None:
         try:
+            last = self._outcome(work)
+        finally:
+            # Before the last line: whoever has read it may ask for the next one at once.
+            self.live.release(WORK, self.owner)
+        if last:
+            self._put(last, lambda: None)  # renewed, the lease would be taken again
+
+    def _outcome(self, work: Work) -> Json | None:
+        """The last line; None where nobody reads any more."""
+        try:
             for finding in work(self._tick):
-                self._put(finding.shown())
-            seconds = round(time.monotonic() - self._began, 3)
-            tally = self.report.tally.shown()
-            self._put({"type": "summary", **self.about, **tally, "seconds": seconds})
+                self._put(finding.shown(), self._tick)
         except Cancelled:
             log.warning("a check of the store ended early: nobody reads what it finds")
+            return None
         except HubelError as error:
-            self._put({"type": "error", "code": error.code, "detail": error.detail})
+            return {"type": "error", "code": error.code, "detail": error.detail}
         except Exception:
             log.exception("a check of the store failed")
             detail = "Something went wrong here; the service's log has it"
-            self._put({"type": "error", "code": HubelError.code, "detail": detail})
-        finally:
-            self.live.release(WORK, self.owner)
+            return {"type": "error", "code": HubelError.code, "detail": detail}
+        seconds = round(time.monotonic() - self._began, 3)
+        return {"type": "summary", **self.about, **self.report.tally.shown(), "seconds": seconds}
 
     def _tick(self) -> None:
         if self._left.is_set():
@@ -85,9 +93,9 @@ class StoreStream:
             self._renewed = time.monotonic()
             self.live.renew(WORK, self.owner)
 
-    def _put(self, line: Json) -> None:
+    def _put(self, line: Json, tick: Callable[[], None]) -> None:
         while not self._left.is_set():
-            self._tick()
+            tick()
             try:
                 self._lines.put(line, timeout=1)
             except queue.Full:

@@ -137,6 +137,21 @@ def test_one_check_at_a_time(url, settings, storage):
     assert httpx.post(f"{url}/v1/store/collect", trust_env=False).status_code == 200
 
 
+def test_who_has_read_the_last_line_can_ask_for_the_next_one(url, monkeypatch):
+    release = Live.release
+
+    def late(live, *arguments):
+        time.sleep(0.3)
+        release(live, *arguments)
+
+    monkeypatch.setattr(Live, "release", late)
+    with httpx.Client(trust_env=False) as client:
+        for _ in range(2):
+            with client.stream("POST", f"{url}/v1/store/check") as answer:
+                assert answer.status_code == 200
+                assert any(json.loads(line)["type"] == "summary" for line in answer.iter_lines())
+
+
 def test_who_goes_away_ends_the_check_and_frees_its_place(settings, storage):
     for number in range(400):
         storage.write(names.within("", f"{number:064x}"), b"{")
