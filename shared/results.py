@@ -68,9 +68,8 @@ class Results:
             return joined(manifests, records.metrics, segment.start, experiment)
 
         whole = None if done is None else frozenset(done)
-        return cls(
-            plan, experiment, trained, records.measurement, name, frozenset(), is_done, whole
-        )
+        read = records.measurement
+        return cls(plan, experiment, trained, read, name, is_done=is_done, whole=whole)
 
     def remembering(self) -> "Results":
         """The same, with what has been read kept: several numbers are made of the same epochs."""

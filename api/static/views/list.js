@@ -48,8 +48,12 @@ export async function show(main, { query, signal }) {
     fill(found, isNew ? welcome() : isEmpty ? nothing(page) : table, unreadable(page), pages(page, isFirst));
   }
 
-  function chose(...change) {
-    choose(...change);
+  function chose(id, isChosen) {
+    choose(id, isChosen);
+    offer();
+  }
+
+  function offer() {
     compare.disabled = chosen.size < 2 || chosen.size > MOST;
     compare.textContent = chosen.size > MOST ? `Compare: ${MOST} at most` : chosen.size ? `Compare ${chosen.size}` : "Compare";
   }
@@ -85,7 +89,7 @@ export async function show(main, { query, signal }) {
     }
   }
 
-  chose();
+  offer();
   filters.append(h("div", { class: "rest" }, news, compare));
   fill(main, h("h1", {}, "Experiments"), filters, said, found);
   await attempt(draw);
