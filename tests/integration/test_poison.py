@@ -44,7 +44,12 @@ LONG = {
 @pytest.fixture
 def poisoned(lab, tmp_path):
     """The lab with one worker, in which seeds from 101 are poison. Each is tried twice."""
-    limits = {"max_attempts": 2, "max_infrastructure_attempts": 2, "retry_seconds": 0.2}
+    return poison(lab, tmp_path, retry_seconds=0.2)
+
+
+def poison(lab, tmp_path, retry_seconds):
+    """The worker has the pause from its start: it keeps to it as the service does."""
+    limits = {"max_attempts": 2, "max_infrastructure_attempts": 2, "retry_seconds": retry_seconds}
     for name, value in limits.items():
         setattr(lab.settings, name, value)
     lab.start_worker(POISONED, HUBEL_HANG_SECONDS="10", POISON_MEMORY=str(tmp_path / "memory"))
@@ -111,19 +116,20 @@ def test_a_child_whose_words_are_gone_is_not_taken_for_one_that_hangs(lab, http)
     lab.service.cancel(id)
 
 
-def test_a_message_that_comes_before_its_pause_is_over_is_no_try(poisoned, http):
-    poisoned.settings.retry_seconds = 1.5
-    bad = submit(poisoned, **ONE, seeds=[101])
-    poisoned.wait(bad, lambda s: s["plan"] is not None)
-    segment = poisoned.service.plan(bad).segments[0]
+def test_a_message_that_comes_before_its_pause_is_over_is_no_try(lab, http, tmp_path):
+    """The pause is longer than a new child takes to come."""
+    poison(lab, tmp_path, retry_seconds=6)
+    bad = submit(lab, **ONE, seeds=[101])
+    lab.wait(bad, lambda s: s["plan"] is not None)
+    segment = lab.service.plan(bad).segments[0]
     deadline = time.monotonic() + 60
-    while poisoned.service.status(bad)["state"] != "failed":
-        assert time.monotonic() < deadline, poisoned.lines
-        poisoned.service.sender.train(bad, 0, segment)
+    while lab.service.status(bad)["state"] != "failed":
+        assert time.monotonic() < deadline, lab.lines
+        lab.service.sender.train(bad, 0, segment)
         time.sleep(0.1)
-    tries = history(poisoned, bad).attempts
+    tries = history(lab, bad).attempts
     assert len(tries) == 2
-    assert tries[1].started - tries[0].ended >= 1.5
+    assert tries[1].started - tries[0].ended >= 6
 
 
 @pytest.fixture
