@@ -5,12 +5,14 @@ from typing import Any
 
 from api.experiment import Experiment
 from shared import numbers, rows, score
+from shared.bottleneck import bottleneck
 from shared.choices import choices
 from shared.fits import fisher_fit
 from shared.phases import phases
 from shared.plan import RunPlan
 from shared.plasticity import plasticity
 from shared.results import Results
+from shared.stages import stages
 
 Json = dict[str, Any]
 
@@ -41,6 +43,8 @@ def analysis(id: str, results: Results) -> Json:
         "phases": phases(results),
         "fits": fisher_fit(results),
         "plasticity": plasticity(results),
+        "stages": stages(results),
+        "bottleneck": bottleneck(results),
     }
     shown = numbers.shown(found)
     return {"id": id, "name": results.name, **shown, "intervals": score.INTERVAL}

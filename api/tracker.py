@@ -6,7 +6,7 @@ from threading import Lock
 from typing import Any
 
 from shared.live import Live
-from shared.plan import Plan, Segment
+from shared.plan import Plan, Segment, State
 from shared.records import Records
 from shared.work import work_name
 
@@ -34,8 +34,11 @@ class Tracker:
         """By the reconcile loop of this process."""
         self.trained = 0
         """Epochs that manifests say this experiment trained itself, replays left out."""
-        self._enders: dict[tuple[str, str], list[int]] = {}
+        self._enders: dict[State, list[int]] = {}
+        """Segments that train up to a state."""
         for i, segment in enumerate(plan.segments):
+            if segment.only_measures:
+                continue
             self._enders.setdefault((segment.scope, segment.key), []).append(i)
         self._lock = Lock()
         self._refreshed = float("-inf")
@@ -100,7 +103,7 @@ class Tracker:
     def ready(self) -> list[int]:
         """Segments that are not done and wait for nothing."""
         return [i for i in self.todo if i not in self.done and i not in self.failed
-                and self._parent_done(i)]  # fmt: skip
+                and self._waits_for_nothing(i)]  # fmt: skip
 
     def left(self) -> int:
         """Segments that are neither done nor have failed; some may wait for one that has."""
@@ -144,18 +147,37 @@ class Tracker:
         return [
             {"run": run.index, "epoch": self.plan.segments[i].start, **self.failed[i]}
             for run in self.plan.runs
-            for i in run.segments
+            for i in (*run.segments, *self._others(run.segments))
             if i in self.failed
         ]
 
+    def _others(self, segments: list[int]) -> list[int]:
+        """Segments of the run whose state these look at, where they wait for it."""
+        needed = {
+            state
+            for i in segments
+            if i not in self.done
+            for state in self.plan.segments[i].needs
+        }  # fmt: skip
+        paths = [run.segments for run in self.plan.runs] if needed else []
+        leading = [path for path in paths if any(self._state(i) in needed for i in path)]
+        return sorted({i for path in leading for i in path} - set(segments))
+
+    def _state(self, index: int) -> State:
+        segment = self.plan.segments[index]
+        return segment.scope, segment.key
+
     def running(self, live: Live) -> dict[int, dict[str, Any]]:
         """Segments being worked on now, with what their worker last said. That a stored segment is
-        done was said about other measurements of it."""
+        done was said about other measurements of it, or about its training."""
         said = self._said(live, self.ready())
         return {
             i: word for i, word in said.items()
-            if not (word.get("done") and self.plan.segments[i].stored)
+            if not (word.get("done") and self._is_trained(i))
         }  # fmt: skip
+
+    def _is_trained(self, index: int) -> bool:
+        return self.plan.segments[index].stored or self.plan.segments[index].only_measures
 
     def _said(self, live: Live, indices: list[int]) -> dict[int, dict[str, Any]]:
         works = {work_name(self.plan.segments[i]): i for i in indices}
@@ -175,12 +197,15 @@ class Tracker:
         done = sum(count for i, count in counts.items() if i in self.done)
         return {"done": done, "planned": sum(counts.values())}
 
-    def _parent_done(self, index: int) -> bool:
+    def _waits_for_nothing(self, index: int) -> bool:
         segment = self.plan.segments[index]
-        parents = self._enders.get((segment.scope, segment.parent), [])
-        if segment.start == 0 or not parents:
-            return True
-        return any(i in self.done or self.plan.segments[i].stored for i in parents)
+        parent = [(segment.scope, segment.parent)] if segment.start > 0 else []
+        return all(self._is_reached(state) for state in (*parent, *segment.needs))
+
+    def _is_reached(self, state: State) -> bool:
+        """A state that no segment of this plan ends in was there when it was planned."""
+        enders = self._enders.get(state, [])
+        return not enders or any(i in self.done or self.plan.segments[i].stored for i in enders)
 
     def _run_state(self, segments: list[int], ended: str | None, running: set[int]) -> str:
         if all(i in self.done for i in segments):

@@ -83,6 +83,8 @@ class Path(BaseModel):
     keys: list[str]
     probes: list[tuple[int, Probe, str]] = []
     """(epoch, probe, digest)"""
+    needs: dict[str, tuple[str, str]] = {}
+    """Digest of a probe -> (scope, key) of another run's state that it looks at too."""
     checkpoints: list[int] = []
 
     @property

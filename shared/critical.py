@@ -30,8 +30,8 @@ def critical_period(results: Results) -> list[Row]:
     """
     found = drops(results)
     runs = [run for run in results.plan.runs if span(run)]
-    curves = grouped(runs, _curve_name)
-    return [_curve(group, found) for group in curves if len({_removal(r) for r in group}) > 1]
+    curves = grouped(runs, curve_name)
+    return [_curve(group, found) for group in curves if len({removal(r) for r in group}) > 1]
 
 
 def peak_sensitivity(results: Results) -> list[Row]:
@@ -53,24 +53,24 @@ def peak_sensitivity(results: Results) -> list[Row]:
 # --- removal ---
 
 
-def _removal(run: RunPlan) -> int:
+def removal(run: RunPlan) -> int:
     return max(int(window["end"]) for window in acting(run))
 
 
-def _curve_name(run: RunPlan) -> str:
+def curve_name(run: RunPlan) -> str:
     """All but the removal epoch. An end that is not the last one tells curves apart."""
     windows = [
-        [stimulus(w), w["start"], None if w["end"] == _removal(run) else w["end"]]
+        [stimulus(w), w["start"], None if w["end"] == removal(run) else w["end"]]
         for w in acting(run)
     ]
     return json.dumps([run.variant, elsewhere(run), windows], sort_keys=True)
 
 
 def _curve(runs: list[RunPlan], found: dict[int, float]) -> Row:
-    losses: Losses = {epoch: {} for epoch in sorted({_removal(run) for run in runs})}
+    losses: Losses = {epoch: {} for epoch in sorted({removal(run) for run in runs})}
     for run in runs:
         if run.index in found:
-            losses[_removal(run)][run.seed] = found[run.index]
+            losses[removal(run)][run.seed] = found[run.index]
     points = [{"epoch": epoch, "loss": spread(of.values())} for epoch, of in losses.items()]
     onset = min(window["start"] for window in acting(runs[0]))
     means = [spread(of.values()) for of in losses.values() if of]

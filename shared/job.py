@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 
-from shared import known, planning, probe, sweep, tree
+from shared import known, linear_path, planning, probe, sweep, tree
 from shared.chain import Manifest, Path, Remembered
 from shared.errors import Fault, Invalid
 from shared.measurements import PARTS, LaterMeasurements
+from shared.partners import among
 from shared.plan import Plan, RunPlan
+from shared.probe import LINEAR_PATH
 from shared.records import Records
 from shared.schedule import Config, Facts, Stretch
 from shared.settings import Settings
@@ -42,6 +44,12 @@ def plan_for(
         _measured(path, chain, asked, specs[path.index // len(spec.seeds)])
         for path, chain in zip(whole, ways, strict=True)
     ]
+    wanted = None if asked.runs is None else set(asked.runs)
+    if wanted is not None:  # a partner is there to be looked at
+        paths = [p if p.index in wanted else p.model_copy(update={"probes": []}) for p in paths]
+    ended = {run.index for run, path in zip(runs, paths, strict=True) if run.epochs == path.epochs}
+    paths = linear_path.added(paths, asked.linear_path, ended, wanted)
+    _check_lines(asked, paths)
     made = tree.joined(paths, known.stored_alone(paths, ways, stored), stored)
     _check_cost(made, settings)
     return made
@@ -57,15 +65,22 @@ def counts(made: Plan) -> dict[str, int]:
 def _chosen(asked: LaterMeasurements, plan: Plan) -> list[RunPlan]:
     if asked.runs is None:
         return plan.runs
+    _check_runs(asked.runs, plan)
+    chosen = set(asked.runs)
+    if asked.linear_path is not None:
+        chosen |= {other.index for index, other in among(plan.runs).items() if index in chosen}
+    return [plan.runs[run] for run in sorted(chosen)]
+
+
+def _check_runs(runs: list[int], plan: Plan) -> None:
     last = len(plan.runs) - 1
     faults = [
         Fault(f"/runs/{i}", "no-such-run", f"runs: there is no run {run}: the last one is {last}")
-        for i, run in enumerate(asked.runs)
+        for i, run in enumerate(runs)
         if run > last
     ]
     if faults:
         raise Invalid(faults[0].message, faults)
-    return [plan.runs[run] for run in sorted(set(asked.runs))]
 
 
 def _path(run: RunPlan, plan: Plan) -> Path:
@@ -145,6 +160,16 @@ def _check_epochs(asked: LaterMeasurements, reached: int) -> None:
     ]
     if faults:
         raise Invalid(faults[0].message, faults)
+
+
+def _check_lines(asked: LaterMeasurements, paths: list[Path]) -> None:
+    kinds = {probe["kind"] for path in paths for _, probe, _ in path.probes}
+    if asked.linear_path is not None and LINEAR_PATH not in kinds:
+        message = (
+            "linear_path: none of these runs has ended with a deficit and has a partner that ended"
+            " without one (same seed and settings, trained as long): there is no line to look along"
+        )
+        raise Invalid(message, [Fault("/linear_path", "no-pair", message)])
 
 
 def _check_cost(made: Plan, settings: Settings) -> None:

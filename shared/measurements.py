@@ -189,6 +189,21 @@ class Filters(Timed):
     """The weights of the first layer, as images: which spatial frequencies does it look at?"""
 
 
+class LinearPath(Part):
+    """Loss along the straight line between the final weights of each run with a deficit and of its
+    partner without one: do both end in one valley? BatchNorm is re-estimated at every point, on a
+    copy."""
+
+    points: int = Field(
+        11, ge=3, le=201, strict=True, description="Points of the line, both ends among them."
+    )
+    samples: int = Field(
+        1000, ge=2, le=100_000, strict=True,
+        description="Clean images of each split, the same ones at every point; BatchNorm's"
+        " statistics are of those for training.",
+    )  # fmt: skip
+
+
 class Scoring(Part):
     """How the final accuracy is taken."""
 
@@ -210,6 +225,7 @@ class Measurements(Part):
     second_order: SecondOrder | None = None
     gradients: Gradients | None = None
     filters: Filters | None = None
+    linear_path: LinearPath | None = None
     scoring: Scoring = Scoring()
 
 
@@ -239,6 +255,8 @@ class LaterFilters(_Anywhere, Filters):
 
 PARTS = ("fisher", "second_order", "gradients", "filters")
 """What can be asked for at epochs of the user's choice."""
+LINE = "linear_path"
+"""What is measured at the end of a run."""
 
 
 class LaterMeasurements(Part):
@@ -249,12 +267,16 @@ class LaterMeasurements(Part):
     second_order: LaterSecondOrder | None = None
     gradients: LaterGradients | None = None
     filters: LaterFilters | None = None
+    linear_path: LinearPath | None = Field(
+        None,
+        description="Of runs that have ended. Their partners without a deficit are looked at too.",
+    )
     runs: list[Annotated[int, Field(ge=0, strict=True)]] | None = Field(
         None, min_length=1, max_length=100_000, description="Of these runs alone; null: of all."
     )
 
     @model_validator(mode="after")
     def _asks_for_something(self) -> "LaterMeasurements":
-        if all(getattr(self, part) is None for part in PARTS):
-            raise ValueError(f"give one or several of {', '.join(map(repr, PARTS))}")
+        if all(getattr(self, part) is None for part in (*PARTS, LINE)):
+            raise ValueError(f"give one or several of {', '.join(map(repr, (*PARTS, LINE)))}")
         return self

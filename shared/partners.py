@@ -2,14 +2,36 @@
 deficit and the one without it that it is compared with."""
 
 import json
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol, TypeVar
 
 from shared.plan import Plan, RunPlan
 from shared.results import Results
 from shared.spec import REGULARISERS, Window
 
 T = TypeVar("T")
+
+
+class Placed(Protocol):
+    """A run that is planned, or about to be."""
+
+    @property
+    def index(self) -> int: ...
+    @property
+    def config(self) -> Any: ...
+    @property
+    def variant(self) -> str | None: ...
+    @property
+    def point(self) -> dict[str, Any]: ...
+    @property
+    def windows(self) -> list[dict[str, Any]]: ...
+    @property
+    def changes(self) -> list[dict[str, Any]]: ...
+    @property
+    def epochs(self) -> int: ...
+
+
+R = TypeVar("R", bound=Placed)
 
 
 def points(plan: Plan) -> list[list[RunPlan]]:
@@ -39,7 +61,7 @@ def curve(run: RunPlan) -> dict[str, Any]:
 # --- the run without the deficit ---
 
 
-def span(run: RunPlan) -> tuple[int, int] | None:
+def span(run: Placed) -> tuple[int, int] | None:
     """First epoch with a deficit and first epoch after the last one; None: there is none."""
     windows = acting(run)
     if not windows:
@@ -62,20 +84,18 @@ def without_deficit(results: Results, run: RunPlan) -> RunPlan | None:
 
 def partners(results: Results) -> dict[int, RunPlan]:
     """Run index -> its run `without_deficit`, of all with a deficit that have such a partner."""
-    clean = {_place(group[0]): group for group in grouped(_clean(results), _place)}
-    found = {
-        run.index: _nearest(clean.get(_place(run), []), run)
-        for run in results.plan.runs
-        if span(run)
-    }
+    return among(results.plan.runs)
+
+
+def among(runs: Sequence[R]) -> dict[int, R]:
+    """`partners` of runs of which nothing has to be trained yet."""
+    clean = grouped([run for run in runs if span(run) is None], _place)
+    at_place = {_place(group[0]): group for group in clean}
+    found = {run.index: _nearest(at_place.get(_place(run), []), run) for run in runs if span(run)}
     return {index: other for index, other in found.items() if other is not None}
 
 
-def _clean(results: Results) -> list[RunPlan]:
-    return [run for run in results.plan.runs if span(run) is None]
-
-
-def _nearest(alike: list[RunPlan], run: RunPlan) -> RunPlan | None:
+def _nearest(alike: list[R], run: R) -> R | None:
     """Of runs at its place one that was trained as long; of several, first of its own variant,
     then with its empty window where the run's begins, then of the most alike length."""
     long = [
@@ -84,31 +104,31 @@ def _nearest(alike: list[RunPlan], run: RunPlan) -> RunPlan | None:
         if span(other) is None and (other.epochs == run.epochs or recovery(other) == recovery(run))
     ]
 
-    def unlike(other: RunPlan) -> tuple[bool, int, int, int]:
+    def unlike(other: R) -> tuple[bool, int, int, int]:
         away = abs(_onset(other, run) - _onset(run, run))
         return other.variant != run.variant, away, abs(other.epochs - run.epochs), other.epochs
 
     return min(long, key=unlike, default=None)
 
 
-def _onset(run: RunPlan, other: RunPlan) -> int:
+def _onset(run: Placed, other: Placed) -> int:
     """Where its first window begins, an empty one too; without any, where the other's does."""
     windows = deficits(run) or deficits(other)
     return min((int(window["start"]) for window in windows), default=0)
 
 
-def recovery(run: RunPlan) -> int:
+def recovery(run: Placed) -> int:
     """Epochs after the last window."""
     return run.epochs - max((window["end"] for window in deficits(run)), default=0)
 
 
-def _place(run: RunPlan) -> str:
+def _place(run: Placed) -> str:
     own = deficits(run)
     setting = [w for w in run.windows if w not in own and w["end"] > w["start"]]
     return json.dumps([run.config, run.changes, elsewhere(run), setting], sort_keys=True)
 
 
-def elsewhere(run: RunPlan) -> dict[str, Any]:
+def elsewhere(run: Placed) -> dict[str, Any]:
     """The run's place on every axis of the sweep that is not the deficit's."""
     heads = ("deficit", "deficits")
     return {path: value for path, value in run.point.items() if path.split(".")[0] not in heads}
@@ -119,12 +139,12 @@ def stimulus(window: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in window.items() if key not in Window.model_fields}
 
 
-def deficits(run: RunPlan) -> list[dict[str, Any]]:
+def deficits(run: Placed) -> list[dict[str, Any]]:
     """The run's windows, without those on a regulariser where there are others: beside a deficit
     these belong to the setting."""
     return [w for w in run.windows if w["name"] not in REGULARISERS] or run.windows
 
 
-def acting(run: RunPlan) -> list[dict[str, Any]]:
+def acting(run: Placed) -> list[dict[str, Any]]:
     """The run's deficits that are not empty."""
     return [window for window in deficits(run) if window["end"] > window["start"]]

@@ -13,6 +13,9 @@ from shared.schedule import Config, Stretch
 Probed = tuple[int, str]
 """(epoch, probe digest)"""
 
+State = tuple[str, str]
+"""(scope, key)"""
+
 
 class Segment(BaseModel):
     """A stretch of epochs [start, end) that one worker trains in one go, or a stored one."""
@@ -29,6 +32,14 @@ class Segment(BaseModel):
     stored: bool
     probes: list[Probed] = []
     """Not yet measured when the plan was made."""
+    needs: list[State] = Field([], exclude_if=operator.not_)
+    """Other runs' states that its probes look at. Such a segment trains nothing: it begins where it
+    ends, so that a run whose partner fails has still been trained."""
+
+    @property
+    def only_measures(self) -> bool:
+        """Whether it stands at the end of another segment, and trains nothing."""
+        return self.start == self.end > 0
 
     def state(self, epoch: int) -> str:
         return self.parent if epoch == self.start else self.keys[epoch - self.start - 1]
@@ -119,21 +130,25 @@ class Plan(BaseModel):
 
     def probed(self, segment: Segment) -> list[Probed]:
         """All that this experiment measures of the states that a segment reaches, and of the
-        initial state where it begins with that."""
-        first = segment.start if segment.start == 0 else segment.start + 1
+        initial state where it begins with that. What looks at another run's state too is measured
+        by a segment of its own."""
+        apart = segment.only_measures
+        first = segment.start if segment.start == 0 or apart else segment.start + 1
         states = {segment.state(e): e for e in range(first, segment.end + 1)}
         found = {
             (states[key], digest): None
             for run in self.runs
             if self.scope(run) == segment.scope
             for _, key, digest in run.probes
-            if key in states
+            if key in states and ("other" in self.probes[digest]) == apart
         }
         return sorted(found)
 
     def children(self, index: int) -> Iterator[int]:
-        """Segments that can start once this one is done."""
+        """Segments that may be able to start once this one is done."""
         done = self.segments[index]
+        state = (done.scope, done.key)
         for i, segment in enumerate(self.segments):
-            if segment.start > 0 and (segment.scope, segment.parent) == (done.scope, done.key):
+            follows = segment.start > 0 and (segment.scope, segment.parent) == state
+            if i != index and (follows or state in segment.needs):
                 yield i

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from shared import cost, names, probe, sweep, tree
+from shared import cost, linear_path, names, probe, sweep, tree
 from shared.chain import Manifest, Path
 from shared.errors import Fault, Invalid
 from shared.facts import lookup, provisional
@@ -39,6 +39,7 @@ def plan_for(
         _path(spec, index, point, known[point.run.dataset.name], seed, experiment)
         for index, (point, seed) in enumerate((p, s) for p in points for s in spec.seeds)
     ]
+    paths = linear_path.added(paths, spec.linear_path)
     looks = (spec.reuse or again) and all(f.digest for f in known.values())
     made = tree.make(paths, records if looks else _Nothing())
     check_cost(made, settings)

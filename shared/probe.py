@@ -31,9 +31,10 @@ SECOND_ORDER = "second_order"
 LAYER_GRADIENTS = "layer_gradients"
 FILTERS = "filters"
 ACCURACY = "accuracy"
+LINEAR_PATH = "linear_path"
 KINDS = (
     FISHER, "gradient", "hessian_eigenvalue", "hessian_trace", SECOND_ORDER, LAYER_GRADIENTS,
-    FILTERS, ACCURACY,
+    FILTERS, ACCURACY, LINEAR_PATH,
 )  # fmt: skip
 
 

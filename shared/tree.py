@@ -94,10 +94,23 @@ class _Planner:
         if not found.spans:
             return self._initial(path, missing)
         names = [self._segment(path, *span) for span in found.spans]
+        trained = [self.segments[name] for name in names]
         for epoch, digest in missing:
-            segment = next(s for s in map(self.segments.__getitem__, names) if epoch <= s.end)
-            segment.probes.append((epoch, digest))
-        return names
+            if digest in path.needs:
+                self._measuring(path, epoch, digest)
+            else:
+                next(s for s in trained if epoch <= s.end).probes.append((epoch, digest))
+        end = (path.scope, path.keys[-1], path.epochs)
+        return list(dict.fromkeys([*names, end] if end in self.segments else names))
+
+    def _measuring(self, path: Path, epoch: int, digest: str) -> None:
+        """A segment without epochs, that waits for another run's state."""
+        assert epoch == path.epochs, "segments of a run stand end to end"
+        name = self._segment(path, epoch, epoch, stored=False)
+        segment = self.segments[name]
+        segment.probes.append((epoch, digest))
+        if path.needs[digest] not in segment.needs:
+            segment.needs.append(path.needs[digest])
 
     def _missing(self, path: Path, found: Known) -> list[tuple[int, str]]:
         """What is neither measured nor has its place in another run's segment."""

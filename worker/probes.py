@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from shared.arrays import hash_order
-from worker import accuracy, curvature, filters, fisher, rng
+from shared.probe import LINEAR_PATH
+from worker import accuracy, curvature, filters, fisher, linear_path, rng
 from worker.deficits import Stimulus
 from worker.shown import Shown
 from worker.train import Tick, Trainer
@@ -32,6 +33,19 @@ def measure(trainer: Trainer, probe: Probe, epoch: int, tick: Tick) -> Values:
     The trainer is left as it was. Values may be nan where training diverged.
     """
     return PROBES[probe["kind"]](trainer, probe, epoch, tick)
+
+
+def measure_between(
+    there: nn.Module, here: nn.Module, trainer: Trainer, probe: Probe, epoch: int, tick: Tick
+) -> Values:
+    """The values of a probe that looks from another run's network to the trainer's own."""
+    assert probe["kind"] == LINEAR_PATH
+    shown = {
+        split: _shown(trainer, split, _first(trainer, split, probe[f"{split}_samples"]), [], epoch)
+        for split in ("train", "test")
+    }
+    batch_size = trainer.config["batch_size"]
+    return linear_path.measure(there, here, shown, probe["points"], batch_size, tick)
 
 
 def _of_images(measure: OfImages) -> Measure:

@@ -5,13 +5,17 @@ No Celery and no Redis here: whoever calls says how to tick, and what to do afte
 
 import logging
 import time
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
+from torch import nn
+
 from shared import moments, names, numbers
 from shared.chain import Manifest
-from shared.errors import Corrupt, Stopped
+from shared.errors import Corrupt, NotReady, Stopped
 from shared.plan import Plan, Probed, Segment
+from shared.probe import LINEAR_PATH, Probe
 from worker import meters, probes
 from worker.bench import Bench
 from worker.states import States, encoded
@@ -126,7 +130,7 @@ class _Work:
         for digest in [digest for at, digest in missing if at == epoch]:
             probe = self.plan.probes[digest]
             began = time.monotonic()
-            values = probes.measure(self.trainer, probe, epoch, self.bench.tick)
+            values = self._values(probe, epoch)
             meters.SECONDS["measuring"].inc(time.monotonic() - began)
             key = self.segment.state(epoch)
             record = {
@@ -142,6 +146,23 @@ class _Work:
             self.bench.patiently(partial(self._keep, key, digest, record))
             self.unmeasured.discard((epoch, digest))
             self.bench.after_measuring(epoch, digest)
+
+    def _values(self, probe: Probe, epoch: int) -> dict[str, Any]:
+        if probe["kind"] != LINEAR_PATH:
+            return probes.measure(self.trainer, probe, epoch, self.bench.tick)
+        here = deepcopy(self.trainer.model)
+        there = self._other(probe["other"])
+        self.states.load(self.segment.state(epoch), epoch)
+        return probes.measure_between(there, here, self.trainer, probe, epoch, self.bench.tick)
+
+    def _other(self, state: dict[str, Any]) -> nn.Module:
+        """The network of another run of this plan, at its end. The trainer is left there."""
+        scope, key = state.get("scope", ""), state["key"]
+        leading = next((s for s in self.plan.segments if (s.scope, s.key) == (scope, key)), None)
+        if leading is None:
+            raise NotReady(f"state {key} is of no run of this plan")
+        States(self.bench, self.plan, leading, self.trainer).load(key, state["epoch"])
+        return deepcopy(self.trainer.model)
 
     def _keep(self, key: str, digest: str, record: dict[str, Any]) -> None:
         """A measurement, unless there is one that verifies."""

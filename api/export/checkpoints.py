@@ -37,6 +37,8 @@ class Checkpoints:
         for run in self.results.plan.runs:
             for index in run.segments:
                 segment = self.results.plan.segments[index]
+                if segment.only_measures:
+                    continue
                 manifest = self.service.records.manifest(segment.scope, segment.key)
                 if manifest is None or not (segment.stored or index in self.done):
                     break

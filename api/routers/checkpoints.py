@@ -55,7 +55,9 @@ def _checkpoints(id: str, service: Service, plan: Plan) -> Iterator[Json]:
             passing.setdefault(index, []).append(run.index)
     done = service.done_segments(id) if plan.runs else set()
     for index, segment in enumerate(plan.segments):
-        manifest = service.records.manifest(segment.scope, segment.key) if index in done else None
+        if index not in done or segment.only_measures:
+            continue
+        manifest = service.records.manifest(segment.scope, segment.key)
         if manifest is None:
             continue
         address = f"/v1/checkpoints/{segment.key}"
