@@ -1,4 +1,4 @@
-"""Late removals and the valley a run ends in: over a removal sweep, the Fisher trace at the end, the
+"""Late removals and the valley a run ends in: over a removal sweep, the trace at the end, the
 layers' shares of it, and the barrier between the weights with a deficit and without."""
 
 import math

@@ -35,19 +35,16 @@ def added(
 def _joined(path: Path, other: Path, asked: LinearPath) -> Path:
     probe = _probe(path, other, asked)
     digest = name(probe)
-    needs = {digest: (other.scope, other.keys[-1])}
-    if other.keys[-1] == path.keys[-1]:
-        needs = {}  # nothing has to be waited for
     probes = [*path.probes, (path.epochs, probe, digest)]
+    needs = {digest: (other.scope, other.keys[-1])}
     return path.model_copy(update={"probes": probes, "needs": needs})
 
 
 def _probe(path: Path, other: Path, asked: LinearPath) -> Probe:
     data = path.config["dataset"]
-    state = {"key": other.keys[-1], "epoch": other.epochs}
     return {
         "kind": LINEAR_PATH,
-        "other": state | ({"scope": other.scope} if other.scope else {}),
+        "other": {"key": other.keys[-1], "epoch": other.epochs},
         "points": asked.points,
         "train_samples": min(asked.samples, data["train_samples"]),
         "test_samples": min(asked.samples, data["test_samples"]),

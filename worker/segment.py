@@ -157,11 +157,11 @@ class _Work:
 
     def _other(self, state: dict[str, Any]) -> nn.Module:
         """The network of another run of this plan, at its end. The trainer is left there."""
-        scope, key = state.get("scope", ""), state["key"]
-        leading = next((s for s in self.plan.segments if (s.scope, s.key) == (scope, key)), None)
+        needed = [one for one in self.segment.needs if one[1] == state["key"]]
+        leading = next((s for s in self.plan.segments if (s.scope, s.key) in needed), None)
         if leading is None:
-            raise NotReady(f"state {key} is of no run of this plan")
-        States(self.bench, self.plan, leading, self.trainer).load(key, state["epoch"])
+            raise NotReady(f"state {state['key']} is of no run of this plan")
+        States(self.bench, self.plan, leading, self.trainer).load(state["key"], state["epoch"])
         return deepcopy(self.trainer.model)
 
     def _keep(self, key: str, digest: str, record: dict[str, Any]) -> None:

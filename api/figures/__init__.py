@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from api.figures import (
+    bottleneck,
     critical_period,
     filters,
     fisher_layers,
@@ -33,6 +34,7 @@ FIGURES: dict[str, Callable[..., dict[str, Any]]] = {
     "filters": filters.build,
     "gradients": gradients.build,
     "second_order": second_order.build,
+    "bottleneck": bottleneck.build,
 }
 NORMALISED = ("fisher_layers",)
 """Those that take a `normalisation`."""

@@ -50,6 +50,7 @@ def test_what_is_measured_later_equals_what_was_measured_on_the_way(lab, reuse):
     asked = {
         "fisher": {"every": 2} | FISHER | beside,
         "second_order": {"epochs": [1, 2]} | SECOND,
+        "linear_path": {"points": 3, "samples": 32},
     }
     plain = submit(lab, **RUN, reuse=reuse)
     lab.wait(plain)

@@ -42,7 +42,12 @@ class Shelf:
             if waiting and (last := waiting.pop()).start == 0 and last.end > 1:
                 waiting.append(_half(last))
         while waiting:
-            ready = [s for s in waiting if s.start == 0 or (s.scope, s.parent) in self.manifests]
+            ready = [
+                s
+                for s in waiting
+                if s.start == 0 or (s.scope, s.parent) in self.manifests
+                if all(state in self.manifests for state in s.needs)
+            ]
             assert ready, "segments wait for a parent that nobody trains"
             for segment in ready:
                 trained += self._carry_out_segment(segment)
@@ -51,6 +56,9 @@ class Shelf:
 
     def _carry_out_segment(self, s: plan.Segment) -> int:
         self.measurements |= {(s.scope, s.state(e), digest) for e, digest in s.probes}
+        if s.only_measures:
+            assert s.needs
+            return 0
         if s.stored:
             assert not s.keys or self.manifest(s.scope, s.key) is not None
             return s.replay_end(s.probes) - s.start

@@ -1,0 +1,287 @@
+"""Late removals and the valley a run ends in: trace at the end and barrier over the epoch of
+removal; below, the layers' shares at the end, and the loss along the line between two runs."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from api.figures import curves, scales, series, style
+from shared import bottleneck as analysis
+from shared.errors import Conflict
+from shared.probe import LINEAR_PATH
+from shared.results import Results, Row
+from shared.score import INTERVAL
+from shared.stages import STAGES
+
+if TYPE_CHECKING:
+    import altair as alt
+
+WIDTH, HEIGHT = 330, 240
+MOST_CURVES = 6
+MOST_LINES = 10
+"""Removal epochs whose line is drawn; layers whose share is."""
+LEAST_SHARE = 2.0
+"""Per cent: a layer that has less after every removal is not drawn."""
+SHAPES = dict(zip(STAGES, ("circle", "square", "triangle-up"), strict=True))
+AT_ONCE = "no deficit"
+ALONG = "From the clean run (0) to the run with the deficit (1)"
+
+
+def build(results: Results) -> dict[str, Any]:
+    """Rows over the epoch of removal (0: no deficit): of kind "trace", the Fisher trace at the end
+    and the stage at which most runs stood when the deficit was removed; "barrier", in nats, on test
+    and on training images; "share", a layer's share of that trace in %. And of kind "line": the
+    loss at each point of the straight line between the final weights of the run without a deficit
+    and of the one with it.
+
+    Means over seeds with Student t intervals. Conflict where neither was measured.
+    """
+    found = analysis.bottleneck(results)
+    layout, several = curves.layout(results.plan), len({one["series"] for one in found}) > 1
+    rows = [row for one in found for row in _rows(one, layout, several)]
+    if not rows:
+        raise _nothing(results, found)
+    name = results.name or "Bottleneck: late removals, and the valley a run ends in"
+    return {"data": rows, "title": name, "vegalite": _spec(rows, results, name)}
+
+
+def _nothing(results: Results, found: list[Row]) -> Conflict:
+    if results.plan.runs and not found:
+        return Conflict(
+            "There is nothing to draw: it takes runs with a deficit, and 'linear_path' or 'fisher'"
+            " measured at their ends. POST these to"
+            f" /v1/experiments/{results.measures or results.experiment}/measurements"
+        )
+    return series.nothing(results, LINEAR_PATH, "linear_path")
+
+
+def _rows(one: Row, layout: curves.Layout, several: bool) -> Iterator[Row]:
+    label = _label(one, layout, several)
+    for point in one["points"]:
+        where = {"curve": label, "variant": one["variant"], "control": one["control"]}
+        where |= {"series": one["series"], "removal": point["removal"] or 0}
+        where["removed"] = AT_ONCE if point["removal"] is None else str(point["removal"])
+        yield from _of_point(point, where)
+
+
+def _label(one: Row, layout: curves.Layout, several: bool) -> str:
+    """The clean runs may be those of another curve. With the way of measuring where there are
+    several."""
+    indices = [run for point in one["points"] if point["removal"] for run in point["runs"]]
+    label = layout.labels[indices[0]]
+    return f"{label}; {one['series']}" if several else label
+
+
+def _of_point(point: Row, where: Row) -> Iterator[Row]:
+    if point["trace_at_end"]["n"]:
+        stages = point["stage_at_removal"]
+        most = max(STAGES, key=lambda stage: stages[stage])
+        stage = most if stages[most] else None
+        over = point["trace_over_clean"]["mean"]
+        held = _spread(point["trace_at_end"], "trace", least=0.0)
+        yield {"kind": "trace", **where, **held, "stage": stage, "over_clean": over, **stages}
+    for layer in point["shares"]:
+        share = _spread(layer["share"], "share", 100, least=0.0)
+        yield {"kind": "share", **where, "layer": layer["name"], **share}
+    for split in analysis.SPLITS:
+        if point["barrier"][split]["n"]:
+            height = _spread(point["barrier"][split], "barrier", least=0.0)
+            distance = point["relative_distance"]["mean"]
+            yield {"kind": "barrier", **where, "split": split, **height, "distance": distance}
+        for at in point["line"]:
+            if at[split]["n"]:
+                yield {"kind": "line", **where, "split": split, "a": at["a"],
+                       **_spread(at[split], "loss", least=0.0)}  # fmt: skip
+
+
+def _spread(spread: Row, name: str, times: float = 1, least: float | None = None) -> Row:
+    low, high = (None if end is None else times * end for end in spread["interval"] or (None, None))
+    low = low if low is None or least is None else max(least, low)
+    mean = None if spread["mean"] is None else times * spread["mean"]
+    return {name: mean, "low": low, "high": high, "n": spread["n"]}
+
+
+# --- the picture ---
+
+
+def _spec(rows: list[Row], results: Results, name: str) -> dict[str, Any]:
+    import altair as alt
+
+    there = list(dict.fromkeys(row["curve"] for row in rows))
+    shown = there[:MOST_CURVES]
+    drawn = [row for row in rows if row["curve"] in shown]
+    first = [row for row in drawn if row["curve"] == shown[0]]
+    above = [_traces(drawn, shown), _barriers(drawn, shown)]
+    below = [_shares(first), _lines(first)]
+    lines = [[chart for chart in row if chart is not None] for row in (above, below)]
+    parts = [alt.hconcat(*row, spacing=40).resolve_scale(color="independent", shape="independent",
+                                                         strokeDash="independent")
+             for row in lines if row]  # fmt: skip
+    chart = alt.vconcat(*parts, spacing=28, data=alt.Data(values=[]))
+    chart = chart.resolve_scale(color="independent", shape="independent", strokeDash="independent")
+    subtitle = _subtitle(drawn, results, shown, len(there))
+    words = style.title(name, subtitle, 2 * WIDTH + 110)
+    kept = [row for row in drawn if row["kind"] in ("trace", "barrier") or row in first]
+    return style.finished(chart.properties(title=alt.TitleParams(**words)), kept)
+
+
+def _subtitle(rows: list[Row], results: Results, shown: list[str], there: int) -> list[str]:
+    counts = {row["n"] for row in rows}
+    what = f"{curves.setting(results.plan)}, {curves.seeds_words(counts)}; intervals: {INTERVAL}."
+    kinds = {row["kind"] for row in rows}
+    said = []
+    if "trace" in kinds:
+        said.append(
+            f"{series.method_words(results)} Its shape: where the run stood at the removal."
+        )
+    if "barrier" in kinds:
+        said.append("Barrier: how far the loss rises above the chord on the straight line between"
+                    " the final weights of a run without the deficit and of one with it, same seed;"
+                    " BatchNorm re-estimated at each point.")  # fmt: skip
+    if len(shown) > 1:
+        said.append(f"Below: {shown[0]}.")
+    if there > len(shown):
+        said.append(f"The first {len(shown)} of {there} curves.")
+    return [what, " ".join(said)]
+
+
+def _x(rows: list[Row]) -> "alt.X":
+    import altair as alt
+
+    epochs = sorted({row["removal"] for row in rows})
+    scale = alt.Scale(domain=[0, max(1, epochs[-1])], nice=False, padding=10)
+    axis = alt.Axis(values=epochs, format="d")
+    return alt.X("removal:Q", title="Deficit removed at epoch", scale=scale, axis=axis)
+
+
+def _colour(labels: list[str], field: str, title: str | None, ramp: bool) -> "alt.Color":
+    import altair as alt
+
+    shades = style.ramp(len(labels)) if ramp else style.cycle(style.COLOURS, len(labels))
+    scale = alt.Scale(domain=labels, range=shades)
+    legend = alt.Legend(title=title, orient="bottom", columns=5, symbolOpacity=1, labelLimit=150)
+    return alt.Color(f"{field}:N", scale=scale, legend=legend)
+
+
+def _traces(rows: list[Row], shown: list[str]) -> Any:
+    import altair as alt
+
+    mine = [row for row in rows if row["kind"] == "trace"]
+    if not mine:
+        return None
+    ends = scales.domain(mine)
+    y = scales.axis("trace", "Fisher trace at the end", ends)
+    each = alt.Chart().transform_filter("datum.kind == 'trace'")
+    each = each.encode(x=_x(mine), color=_colour(shown, "curve", None, ramp=False))
+    each = each.transform_calculate(**scales.inside(("trace",), ends))
+    legend = alt.Legend(title="at the removal", orient="bottom", columns=4)
+    named = [stage for stage in STAGES if any(row["stage"] == stage for row in mine)]
+    scale = alt.Scale(domain=named, range=[SHAPES[stage] for stage in named])
+    shape = alt.Shape("stage:N", scale=scale, legend=legend)
+    bars = each.transform_filter("isValid(datum.low)")
+    bars = bars.transform_calculate(**scales.inside(("low", "high"), ends))
+    told = ["curve:N", "removal:Q", "trace:Q", "over_clean:Q", "low:Q", "high:Q", "n:Q", *STAGES]
+    tooltip = [name if ":" in name else f"{name}:Q" for name in told]
+    points = each.mark_point(size=70, filled=True, opacity=1)
+    layers = [
+        bars.mark_rule(strokeWidth=1.4).encode(y=alt.Y("low:Q", scale=scales.scale(ends)),
+                                               y2="high:Q"),
+        each.mark_line(strokeWidth=1.6).encode(y=y),
+        points.transform_filter("isValid(datum.stage)").encode(y=y, shape=shape, tooltip=tooltip),
+        points.transform_filter("!isValid(datum.stage)").encode(y=y, tooltip=tooltip),
+    ]  # fmt: skip
+    return _panel(layers, "Trace left at the end")
+
+
+def _barriers(rows: list[Row], shown: list[str]) -> Any:
+    import altair as alt
+
+    mine = [row for row in rows if row["kind"] == "barrier"]
+    if not mine:
+        return None
+    ends = scales.domain(mine, "barrier", may_be_log=False)
+    y = scales.axis("barrier", "Barrier (nats)", ends)
+    each = alt.Chart().transform_filter("datum.kind == 'barrier'")
+    dash = alt.StrokeDash(
+        "split:N",
+        scale=alt.Scale(domain=["test", "train"], range=[[1, 0], [4, 3]]),
+        legend=alt.Legend(title="images", orient="bottom", symbolType="stroke", symbolSize=400),
+    )
+    each = each.encode(x=_x(rows), color=_colour(shown, "curve", None, ramp=False))
+    each = each.transform_calculate(**scales.inside(("barrier",), ends))
+    bars = each.transform_filter("isValid(datum.low) && datum.split == 'test'")
+    bars = bars.transform_calculate(**scales.inside(("low", "high"), ends))
+    tooltip = ["curve:N", "removal:Q", "split:N", "barrier:Q", "low:Q", "high:Q", "distance:Q"]
+    layers = [
+        bars.mark_rule(strokeWidth=1.4).encode(y=alt.Y("low:Q", scale=scales.scale(ends)),
+                                               y2="high:Q"),
+        each.mark_line(strokeWidth=1.6).encode(y=y, strokeDash=dash),
+        each.mark_point(size=45, filled=True, opacity=1).encode(y=y, tooltip=tooltip),
+    ]  # fmt: skip
+    return _panel(layers, "Height of the barrier to the clean run")
+
+
+def _shares(rows: list[Row]) -> Any:
+    import altair as alt
+
+    mine = [row for row in rows if row["kind"] == "share"]
+    layers = list(dict.fromkeys(row["layer"] for row in mine))
+    largest = {layer: max(r["share"] for r in mine if r["layer"] == layer) for layer in layers}
+    seen = sorted(layers, key=lambda layer: -largest[layer])[:MOST_LINES]
+    kept = [layer for layer in layers if layer in seen and largest[layer] >= LEAST_SHARE]
+    if not kept:
+        return None
+    there = [row for row in mine if row["layer"] in kept]
+    ends = scales.domain(there, "share", may_be_log=False)
+    y = scales.axis("share", "Share of the trace (%)", ends)
+    named = " || ".join(f"datum.layer == '{layer}'" for layer in kept)
+    each = alt.Chart().transform_filter(f"datum.kind == 'share' && ({named})")
+    colour = _colour(kept, "layer", "layer", ramp=True)
+    each = each.encode(x=_x(mine), color=colour)
+    bars = each.transform_filter("isValid(datum.low)")
+    bars = bars.transform_calculate(**scales.inside(("low", "high"), ends))
+    tooltip = ["layer:N", "removal:Q", "share:Q", "low:Q", "high:Q", "n:Q"]
+    drawn = [
+        bars.mark_rule(strokeWidth=1, opacity=0.5).encode(
+            y=alt.Y("low:Q", scale=scales.scale(ends)), y2="high:Q"
+        ),
+        each.mark_line(strokeWidth=1.6).encode(y=y),
+        each.mark_point(size=35, filled=True, opacity=1).encode(y=y, tooltip=tooltip),
+    ]
+    return _panel(drawn, "Where it lies: layers' shares at the end")
+
+
+def _lines(rows: list[Row]) -> Any:
+    import altair as alt
+
+    mine = [row for row in rows if row["kind"] == "line" and row["split"] == "test"]
+    if not mine:
+        return None
+    removed = [str(epoch) for epoch in sorted({row["removal"] for row in mine})][:MOST_LINES]
+    there = [row for row in mine if row["removed"] in removed]
+    ends = scales.domain(there, "loss", may_be_log=False)
+    y = scales.axis("loss", "Test loss (nats)", ends)
+    named = " || ".join(f"datum.removed == '{epoch}'" for epoch in removed)
+    each = alt.Chart().transform_filter(
+        f"datum.kind == 'line' && datum.split == 'test' && ({named})"
+    )
+    x = alt.X("a:Q", title=ALONG, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=5))
+    each = each.encode(x=x, color=_colour(removed, "removed", "removed at epoch", ramp=True))
+    each = each.transform_calculate(**scales.inside(("loss",), ends))
+    bars = each.transform_filter("isValid(datum.low)")
+    bars = bars.transform_calculate(**scales.inside(("low", "high"), ends))
+    tooltip = ["removed:N", "a:Q", "loss:Q", "low:Q", "high:Q", "n:Q"]
+    drawn = [
+        bars.mark_area(opacity=0.08).encode(
+            y=alt.Y("low:Q", scale=scales.scale(ends)), y2="high:Q"
+        ),
+        each.mark_line(strokeWidth=1.8).encode(y=y, tooltip=tooltip),
+    ]
+    return _panel(drawn, "Loss along the line")
+
+
+def _panel(layers: list[Any], title: str) -> Any:
+    import altair as alt
+
+    shown = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
+    named = alt.TitleParams(text=title, fontSize=13, offset=6)
+    return shown.properties(title=named)
