@@ -227,7 +227,14 @@ ANSWERS: dict[str, dict[str, Schema]] = {
     "experiment_summary": {"200": SUMMARY},
     "experiment_figure": {"200": record(title=TEXT, data=array(ANYTHING))},
     "experiment_analysis": {
-        "200": record(id=ID, name=TEXT, phases=array(ANYTHING), intervals=TEXT)
+        "200": record(
+            id=ID,
+            name=TEXT,
+            phases=array(ANYTHING),
+            stages=array(ANYTHING),
+            bottleneck=array(ANYTHING),
+            intervals=TEXT,
+        )
     },
     "experiment_checkpoints": {
         "200": _page("checkpoints", _and(CHECKPOINT, runs=array(COUNT), links=LINKS))

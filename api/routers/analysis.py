@@ -1,4 +1,4 @@
-"""What follows from an experiment's measurements: phases of learning, fits, plasticity."""
+"""What follows from an experiment's measurements: phases, fits, plasticity, the bottleneck."""
 
 from fastapi import APIRouter
 
@@ -18,7 +18,10 @@ def analysis(id: ExperimentId, results: MeasuredIn) -> Json:
     `phases`: where the trace peaks and has fallen to half, where accuracy reaches its plateau.
     `fits`: the trace of the clean runs against the sensitivity to a window, F = a exp(c S) + b.
     `plasticity`: how far the layers' shares of the trace move between the deficit's removal and the
-    end. What is not determined is null; `reason` says why. Critical periods, sensitivity and
-    controls, which need no measurement, are in the summary.
+    end. `stages`: where each run stood when its deficit was removed and at the end: memorising,
+    crossing or forgetting. `bottleneck`: over the epoch of removal, the trace left at the end, the
+    layers' shares of it, and the loss along the straight line to the run without a deficit, with
+    the height of its barrier. What is not determined is null; `reason` says why. Critical periods,
+    sensitivity and controls, which need no measurement, are in the summary.
     """
     return overview.analysis(id, results)

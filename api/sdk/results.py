@@ -66,7 +66,8 @@ class Results(Checkpoints):
         return dict(self._http.get(f"{self._path}/summary"))
 
     def analysis(self) -> Json:
-        """What follows from measurements: phases of learning, fits, plasticity."""
+        """What follows from measurements: phases of learning, fits, plasticity,
+        where runs stand, and what late removals leave."""
         return dict(self._http.get(f"{self._path}/analysis"))
 
     def failures(self) -> list[Json]:

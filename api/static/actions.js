@@ -75,24 +75,26 @@ export class Actions {
   }
 
   #measure() {
-    const what = select([["fisher", "Fisher trace"], ["gradients", "Gradients of the layers"], ["filters", "First-layer filters"], ["second_order", "Second order"]]);
+    const what = select([["fisher", "Fisher trace"], ["gradients", "Gradients of the layers"], ["filters", "First-layer filters"], ["second_order", "Second order"], ["linear_path", "Line to the run without a deficit"]]);
     const every = h("input", { type: "number", min: 1, placeholder: "where checkpoints are kept" });
     const samples = h("input", { type: "number", min: 2, placeholder: "the default" });
     const estimator = select([...["signs", "exact", "label", "variational"].map((one) => [one, one]), ["empirical", "empirical (not a Fisher trace)"]]);
     const fisherOnly = labelled("Estimator", estimator);
     const sampled = labelled("Images", samples);
+    const timed = labelled("Every so many epochs", every);
     what.addEventListener("change", () => {
       fisherOnly.hidden = what.value !== "fisher";
       sampled.hidden = what.value === "filters";
+      timed.hidden = what.value === "linear_path";
     });
     const body = () => ({
       [what.value]: {
-        ...(every.value ? { every: Number(every.value) } : {}),
+        ...(every.value && !timed.hidden ? { every: Number(every.value) } : {}),
         ...(samples.value && !sampled.hidden ? { samples: Number(samples.value) } : {}),
         ...(fisherOnly.hidden ? {} : { estimator: estimator.value }),
       },
     });
-    const fields = [labelled("What", what), labelled("Every so many epochs", every), sampled, fisherOnly];
+    const fields = [labelled("What", what), timed, sampled, fisherOnly];
     this.#ask("Measure", "A job that trains nothing; what it measures joins these results.", fields, `${this.path}/measurements`, body);
   }
 
