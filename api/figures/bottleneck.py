@@ -47,7 +47,7 @@ def build(results: Results) -> dict[str, Any]:
 def _nothing(results: Results, found: list[Row]) -> Conflict:
     if results.plan.runs and not found:
         return Conflict(
-            "There is nothing to draw: it takes runs with a deficit, and 'linear_path' or 'fisher'"
+            "There is nothing to draw yet: it takes runs with a deficit, and 'linear_path' or 'fisher'"
             " measured at their ends. POST these to"
             f" /v1/experiments/{results.measures or results.experiment}/measurements"
         )
