@@ -47,8 +47,8 @@ def build(results: Results) -> dict[str, Any]:
 def _nothing(results: Results, found: list[Row]) -> Conflict:
     if results.plan.runs and not found:
         return Conflict(
-            "There is nothing to draw yet: it takes runs with a deficit, and 'linear_path' or 'fisher'"
-            " measured at their ends. POST these to"
+            "There is nothing to draw yet: it takes runs with a deficit, and 'linear_path' or"
+            " 'fisher' measured at their ends. POST these to"
             f" /v1/experiments/{results.measures or results.experiment}/measurements"
         )
     return series.nothing(results, LINEAR_PATH, "linear_path")
@@ -158,7 +158,8 @@ def _colour(labels: list[str], field: str, title: str | None, ramp: bool) -> "al
 
     shades = style.ramp(len(labels)) if ramp else style.cycle(style.COLOURS, len(labels))
     scale = alt.Scale(domain=labels, range=shades)
-    legend = alt.Legend(title=title, orient="bottom", columns=5, symbolOpacity=1, labelLimit=150)
+    columns = max(1, int(WIDTH / (30 + 7.5 * max(map(len, labels)))))
+    legend = alt.Legend(title=title, orient="bottom", columns=columns, symbolOpacity=1)
     return alt.Color(f"{field}:N", scale=scale, legend=legend)
 
 
@@ -206,7 +207,10 @@ def _barriers(rows: list[Row], shown: list[str]) -> Any:
         scale=alt.Scale(domain=["test", "train"], range=[[1, 0], [4, 3]]),
         legend=alt.Legend(title="images", orient="bottom", symbolType="stroke", symbolSize=400),
     )
-    each = each.encode(x=_x(rows), color=_colour(shown, "curve", None, ramp=False))
+    colour = _colour(shown, "curve", None, ramp=False)
+    if any(row["kind"] == "trace" for row in rows):  # the legend stands beside
+        colour = colour.legend(None)
+    each = each.encode(x=_x(rows), color=colour)
     each = each.transform_calculate(**scales.inside(("barrier",), ends))
     bars = each.transform_filter("isValid(datum.low) && datum.split == 'test'")
     bars = bars.transform_calculate(**scales.inside(("low", "high"), ends))
