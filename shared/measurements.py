@@ -4,6 +4,7 @@ To add a probe: its class or field here, its name in `shared/probe.py`, a functi
 `worker/probes.py`.
 """
 
+import operator
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -225,8 +226,8 @@ class Measurements(Part):
     second_order: SecondOrder | None = None
     gradients: Gradients | None = None
     filters: Filters | None = None
-    linear_path: LinearPath | None = None
     scoring: Scoring = Scoring()
+    linear_path: LinearPath | None = Field(None, exclude_if=operator.not_)
 
 
 class _Anywhere(Timed):
@@ -269,6 +270,7 @@ class LaterMeasurements(Part):
     filters: LaterFilters | None = None
     linear_path: LinearPath | None = Field(
         None,
+        exclude_if=operator.not_,
         description="Of runs that have ended. Their partners without a deficit are looked at too.",
     )
     runs: list[Annotated[int, Field(ge=0, strict=True)]] | None = Field(
