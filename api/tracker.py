@@ -1,12 +1,13 @@
 """How far one experiment is: which of its segments are done, can run, or have failed."""
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import Any
 
 from shared.live import Live
-from shared.plan import Plan, Segment, State
+from shared.plan import Plan, RunPlan, Segment, State
 from shared.records import Records
 from shared.work import work_name
 
@@ -144,28 +145,27 @@ class Tracker:
         return [self._run_state(run.segments, ended, running) for run in self.plan.runs]
 
     def failures(self) -> list[dict[str, Any]]:
-        return [
-            {"run": run.index, "epoch": self.plan.segments[i].start, **self.failed[i]}
-            for run in self.plan.runs
-            for i in (*run.segments, *self._others(run.segments))
-            if i in self.failed
-        ]
+        return [one for run in self.plan.runs for one in self._failures(run)]
 
-    def _others(self, segments: list[int]) -> list[int]:
-        """Segments of the run whose state these look at, where they wait for it."""
-        needed = {
-            state
-            for i in segments
-            if i not in self.done
-            for state in self.plan.segments[i].needs
-        }  # fmt: skip
-        paths = [run.segments for run in self.plan.runs] if needed else []
-        leading = [path for path in paths if any(self._state(i) in needed for i in path)]
-        return sorted({i for path in leading for i in path} - set(segments))
+    def _failures(self, run: RunPlan) -> Iterator[dict[str, Any]]:
+        for i in run.segments:
+            told = {"run": run.index, "epoch": self.plan.segments[i].start}
+            if i in self.failed:
+                yield told | self.failed[i]
+            elif i not in self.done and (broken := self._partner_failed(i)):
+                other, failure = broken
+                reason = f"run {other}, which it is compared with, failed: {failure['reason']}"
+                yield told | failure | {"reason": reason}
 
-    def _state(self, index: int) -> State:
-        segment = self.plan.segments[index]
-        return segment.scope, segment.key
+    def _partner_failed(self, index: int) -> tuple[int, dict[str, Any]] | None:
+        """The run whose state a segment waits for, and how it failed."""
+        needs = self.plan.segments[index].needs
+        for run in self.plan.runs if needs else ():
+            ends = {(s.scope, s.key) for s in map(self.plan.segments.__getitem__, run.segments)}
+            failed = [self.failed[i] for i in run.segments if i in self.failed]
+            if failed and ends & set(needs):
+                return run.index, failed[0]
+        return None
 
     def running(self, live: Live) -> dict[int, dict[str, Any]]:
         """Segments being worked on now, with what their worker last said. That a stored segment is

@@ -53,8 +53,10 @@ def test_a_run_whose_partner_has_failed_is_trained_and_says_why_it_is_not_whole(
     tracker.done |= {*trained, *clean.segments[:-1]} - {broken}
     tracker.failed[broken] = {"kind": "error", "reason": "broken"}
     assert tracker.finished()
-    assert [one["run"] for one in tracker.failures()] == [clean.index, late.index]
-    assert {one["reason"] for one in tracker.failures()} == {"broken"}
+    own, waiting_for_it = tracker.failures()
+    assert (own["run"], own["reason"]) == (clean.index, "broken")
+    assert (waiting_for_it["run"], waiting_for_it["epoch"]) == (late.index, late.epochs)
+    assert waiting_for_it["reason"] == "run 0, which it is compared with, failed: broken"
     del tracker.failed[broken]
     assert tracker.ready() == [broken]
     tracker.done.add(broken)
