@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from shared.arrays import hash_order
-from worker import accuracy, curvature, filters, fisher, rng
+from worker import accuracy, curvature, filters, fisher, information, rng
 from worker.deficits import Stimulus
 from worker.shown import Shown
 from worker.train import Tick, Trainer
@@ -67,6 +67,7 @@ PROBES: dict[str, Measure] = {
     "second_order": _of_images(curvature.second_order.measure),
     "layer_gradients": _of_images(curvature.layer_gradients.measure),
     "filters": _filters,
+    "information_plane": _of_images(information.plane.measure),
     "accuracy": _accuracy,
 }
 
