@@ -14,6 +14,7 @@ from api.figures import (
     fisher_sensitivity,
     fisher_trace,
     gradients,
+    information_plane,
     learning_curves,
     plasticity,
     relative_accuracy,
@@ -33,6 +34,7 @@ FIGURES: dict[str, Callable[..., dict[str, Any]]] = {
     "filters": filters.build,
     "gradients": gradients.build,
     "second_order": second_order.build,
+    "information_plane": information_plane.build,
 }
 NORMALISED = ("fisher_layers",)
 """Those that take a `normalisation`."""

@@ -88,7 +88,7 @@ def information(
     upper, lower = _bounds(squared, variance, tick)
     given_upper = sum(share * up for share, up, _ in shares)
     given_lower = sum(share * low for share, _, low in shares)
-    most = min(-sum(share * math.log2(share) for share, _, _ in shares), upper)
+    most = min(sum(share * math.log2(1 / share) for share, _, _ in shares), upper)
 
     def held(value: float) -> float:
         return min(max(0.0, value), most)
