@@ -104,6 +104,7 @@ def _about_x(x: "alt.X", wide: "alt.Scale", color: "alt.Color") -> list["alt.Cha
         each = each.encode(x=x, color=color, detail="layer:N")
         out += [_band(each, field, wide)]
         out += [each.mark_line(strokeWidth=1.6).encode(y=y, strokeDash=_dash())]
+        out += [each.mark_point(size=6, filled=True, opacity=1).encode(y=y)]
     return out
 
 
@@ -119,6 +120,7 @@ def _about_y(x: "alt.X", high: "alt.Scale", about_y: str, color: "alt.Color") ->
         *_ceilings("y", "label_entropy", high),
         _band(each, about_y, high),
         each.mark_line(strokeWidth=1.6).encode(y=y),
+        each.mark_point(size=6, filled=True, opacity=1).encode(y=y),
         bars.mark_rule(strokeWidth=3).encode(
             y=alt.Y("i_ty_lower:Q", scale=high), y2="i_ty_upper:Q"
         ),

@@ -134,7 +134,7 @@ def _spec(
     rows = [row for row in [*states, *ceilings, *windows] if row["panel"] in names]
     drawn = [row for row in rows if row.get("drawn", True)]
     drawn += marks.bounds_at_the_end([row for row in drawn if row["kind"] == "state"], shown)
-    columns = min(4, len(names))
+    columns = len(names) if len(names) < 5 else (3 if len(names) < 7 else 4)
     width = {1: 420, 2: 300, 3: 240}.get(columns, 200)
     charts = marks.charts(drawn, names, shown, columns, width)
     subtitle = _subtitle(states, windows, layers, shown, results)
@@ -150,7 +150,7 @@ def _subtitle(
     probes = _probes(results)
     seeds = curves.seeds_words({row["n"] for row in states})
     images = "/".join(dict.fromkeys(str(probe["samples"]) for probe in probes))
-    noise = "/".join(dict.fromkeys(map(_noise_words, probes)))
+    noise = " or ".join(dict.fromkeys(map(_noise_words, probes)))
     first = f"{curves.setting(results.plan)}, {seeds}. Information in the layers' activations, not"
     first += f" in the weights: {images} images, {noise}. Other noise gives other numbers;"
     first += " whether layers compress is contested (Saxe et al. 2018)."
@@ -158,6 +158,7 @@ def _subtitle(
     second = f"I(X;T): both bounds of Kolchinsky & Tracey. I(T;Y): {y}; bars at the right: the two"
     second += " bounds under the noise, last epoch. Large point: last epoch."
     second += f" Bands: {bands_words(states)}." if bands_words(states) else ""
+    second += " Dashed: log2 N and H(Y), above which nothing is."
     second += " Grey: under the deficit." if windows else ""
     which = f"{len(shown)} of {len(layers)} layers" if len(shown) < len(layers) else "Layers"
     return [first, f"{second} {which}, from first (dark) to last (light)."]

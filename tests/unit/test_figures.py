@@ -385,7 +385,8 @@ def planes(seeds=(0, 1, 2), decoder=1.0, **other):
         for e, key, digest in run.probes
         if (probe := results.plan.probes[digest])
     }
-    return results_of(results.plan, {}, found)
+    epochs = {s.key: [epoch_row(e) for e in range(1, 7)] for s in results.plan.segments}
+    return results_of(results.plan, epochs, found)
 
 
 def test_a_layer_of_the_plane_is_the_mean_over_seeds_with_every_bound_and_its_interval():

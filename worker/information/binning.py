@@ -73,6 +73,6 @@ def information(codes: Sequence[int], labels: Sequence[int]) -> tuple[float, flo
     all are, they are log2 N and H(Y) whatever the layer does. The estimator of Shwartz-Ziv & Tishby
     2017 (arXiv 1703.00810, 30 bins) and, with bins of a fixed size, of Saxe et al. 2018.
     """
-    of_codes = entropy(codes)
+    of_codes, of_labels = entropy(codes), entropy(labels)
     of_both = entropy(zip(codes, labels, strict=True))
-    return of_codes, max(0.0, of_codes + entropy(labels) - of_both)
+    return of_codes, min(max(0.0, of_codes + of_labels - of_both), of_codes, of_labels)
