@@ -224,6 +224,7 @@ ANSWERS: dict[str, dict[str, Schema]] = {
     },
     "experiment_fisher": {"200": array(TRACE)},
     "experiment_second_order": {"200": array(TRACE)},
+    "experiment_information": {"200": array(_and(TRACE, layer=COUNT, units=COUNT))},
     "experiment_summary": {"200": SUMMARY},
     "experiment_figure": {"200": record(title=TEXT, data=array(ANYTHING))},
     "experiment_analysis": {

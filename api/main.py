@@ -36,6 +36,7 @@ from api.routers import (
     fisher,
     forks,
     health,
+    information,
     measurements,
     page,
     plan,
@@ -106,6 +107,7 @@ def create_app(settings: Settings) -> FastAPI:
     parts = (
         experiments, forks, events, failures, measurements, results, fisher, analysis, checkpoints,
         export, datasets, catalog, tokens, upkeep, plan, workers, webhooks, compare,
+        information,
     )  # fmt: skip
     for module in parts:
         app.include_router(module.router, dependencies=[READ, known], responses=errors.refusals())

@@ -90,6 +90,10 @@ LATER_EXAMPLES = {
         "summary": "How far the quadratic picture holds",
         "value": {"second_order": {"every": 2}},
     },
+    "activations": {
+        "summary": "Information in the activations of the first and the last layer",
+        "value": {"information_plane": {"layers": [0, -1], "samples": 500}},
+    },
 }
 
 FORK_EXAMPLES = {
@@ -182,6 +186,7 @@ _FOLLOW = {
         "experiment_annotations",
         "experiment_fisher",
         "experiment_second_order",
+        "experiment_information",
         "experiment_summary",
         "experiment_checkpoints",
         "measure_experiment",

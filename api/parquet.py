@@ -20,9 +20,9 @@ TIME, WHOLE, TEXT, TRUTH, NUMBER = "time", "int64", "string", "bool", "float64"
 KINDS = (
     {"time": TIME}
     | dict.fromkeys(("run", "seed", "epoch", "samples", "max_samples", "directions", "n"), WHOLE)
-    | dict.fromkeys(("parameters", "steps"), WHOLE)
+    | dict.fromkeys(("parameters", "steps", "units", "codes", "classes", "bins"), WHOLE)
     | dict.fromkeys(("variant", "metric", "stimulus", "key", "numerics"), TEXT)
-    | dict.fromkeys(("split", "probe_set", "estimator", "norms", "square_root"), TEXT)
+    | dict.fromkeys(("split", "probe_set", "estimator", "norms", "square_root", "noise"), TEXT)
     | dict.fromkeys(("precision", "layer", "normalisation", "covers", "batchnorm_statistics"), TEXT)
     | dict.fromkeys(("reused", "relative_error_reached"), TRUTH)
 )
@@ -38,6 +38,8 @@ def pieces(rows: Iterable[Row], columns: Sequence[str], results: Results) -> Ite
     kinds = {name: NUMBER for name in columns if name != WORDS} | {
         name: kind for name, kind in (KINDS | _swept(results)).items() if name in columns
     }
+    if "units" in kinds:
+        kinds["layer"] = WHOLE  # numbered, not named
     schema = pa.schema([(name, _type(kind)) for name, kind in kinds.items()])
     sink, rows = _Sink(), iter(rows)
     with parquet.ParquetWriter(sink, schema, compression="zstd") as writer:

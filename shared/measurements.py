@@ -17,11 +17,16 @@ SIDE_SAMPLES = 256
 """Images for what is measured beside a trace that draws images until an error is reached."""
 FIRST_LOOK = 128
 """Images before the error is looked at for the first time."""
+BINS = 30
+"""Of activations, where neither `bins` nor `bin_size` says how many."""
 SCORED = 10
 """Epochs at the end of a run that a score may look at."""
 
 Estimator = Literal["signs", "exact", "label", "variational", "empirical"]
 Beside = Literal["gradient", "hessian_eigenvalue", "hessian_trace"]
+
+
+LayerNumber = Annotated[int, Field(ge=-1000, le=1000, strict=True)]
 
 
 def _listed(value: Any) -> Any:
@@ -190,6 +195,67 @@ class Filters(Timed):
     """The weights of the first layer, as images: which spatial frequencies does it look at?"""
 
 
+class InformationPlane(Probed):
+    """Of each layer's activations the information about the image and about its label, in bits:
+    rounded to bins, under Gaussian noise, and by a held-out decoder. Not that in the weights."""
+
+    layers: list[LayerNumber] | None = Field(
+        None,
+        min_length=1,
+        max_length=64,
+        description="Numbers of the network's top-level layers, from 0; negative ones count from"
+        " the end; null: all.",
+    )
+    samples: int = Field(
+        1000,
+        ge=2,
+        le=5000,
+        strict=True,
+        description="Images N. No estimate of I(X;T) is above log2 N; time grows as N^2 to N^3.",
+    )
+    noise: Literal["relative", "absolute"] = Field(
+        "relative",
+        description="Of the two bounds. relative: the noise variance in every unit is"
+        " `noise_variance` times the sum over units of their variance over images, so that layers"
+        " of different scale and width can be set side by side. absolute: it is"
+        " `noise_variance`.",
+    )
+    noise_variance: float = Field(
+        0.1,
+        gt=0,
+        le=1e12,
+        description="Every answer says what it comes to. Published work has 0.1 (MNIST) and 0.001,"
+        " absolute, for layers of 20 to 1024 units.",
+    )
+    bins: Annotated[int, Field(ge=2, le=1_000_000, strict=True)] | None = Field(
+        None,
+        description=f"Of equal width over the layer's range in that state; {BINS} if `bin_size` is"
+        " not given either.",
+    )
+    bin_size: Annotated[float, Field(ge=1e-12, le=1e12)] | None = Field(
+        None, description="Instead of `bins`: their width, counted from 0."
+    )
+    decoder: bool = Field(
+        True,
+        description="Whether to fit decoders: a lower bound on I(T;Y) by images that they have not"
+        " seen.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _written_out(cls, given: Any) -> Any:
+        """What is implied stands in the accepted spec."""
+        if not isinstance(given, dict) or given.get("bin_size") is not None:
+            return given
+        return given | {"bins": BINS if given.get("bins") is None else given["bins"]}
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> "InformationPlane":
+        if self.bins is not None and self.bin_size is not None:
+            raise ValueError("give 'bins' or 'bin_size', not both")
+        return self
+
+
 class LinearPath(Part):
     """Loss along the straight line between the final weights of each run with a deficit and of its
     partner without one: do both end in one valley? BatchNorm is re-estimated at every point, on a
@@ -226,6 +292,7 @@ class Measurements(Part):
     second_order: SecondOrder | None = None
     gradients: Gradients | None = None
     filters: Filters | None = None
+    information_plane: InformationPlane | None = Field(None, exclude_if=operator.not_)
     scoring: Scoring = Scoring()
     linear_path: LinearPath | None = Field(None, exclude_if=operator.not_)
 
@@ -254,7 +321,11 @@ class LaterFilters(_Anywhere, Filters):
     __doc__ = Filters.__doc__
 
 
-PARTS = ("fisher", "second_order", "gradients", "filters")
+class LaterInformationPlane(_Anywhere, InformationPlane):
+    __doc__ = InformationPlane.__doc__
+
+
+PARTS = ("fisher", "second_order", "gradients", "filters", "information_plane")
 """What can be asked for at epochs of the user's choice."""
 LINE = "linear_path"
 """What is measured at the end of a run."""
@@ -268,6 +339,7 @@ class LaterMeasurements(Part):
     second_order: LaterSecondOrder | None = None
     gradients: LaterGradients | None = None
     filters: LaterFilters | None = None
+    information_plane: LaterInformationPlane | None = Field(None, exclude_if=operator.not_)
     linear_path: LinearPath | None = Field(
         None,
         exclude_if=operator.not_,

@@ -7,6 +7,7 @@ its numbers depend on besides the state, and nothing else.
 from collections.abc import Iterator
 from typing import Any
 
+from shared import blocks
 from shared.errors import Fault, Invalid
 from shared.measurements import (
     PARTS,
@@ -15,6 +16,7 @@ from shared.measurements import (
     Filters,
     Fisher,
     Gradients,
+    InformationPlane,
     LaterMeasurements,
     Measurements,
     Probed,
@@ -30,11 +32,12 @@ FISHER = "fisher"
 SECOND_ORDER = "second_order"
 LAYER_GRADIENTS = "layer_gradients"
 FILTERS = "filters"
+INFORMATION_PLANE = "information_plane"
 ACCURACY = "accuracy"
 LINEAR_PATH = "linear_path"
 KINDS = (
     FISHER, "gradient", "hessian_eigenvalue", "hessian_trace", SECOND_ORDER, LAYER_GRADIENTS,
-    FILTERS, ACCURACY, LINEAR_PATH,
+    FILTERS, INFORMATION_PLANE, ACCURACY, LINEAR_PATH,
 )  # fmt: skip
 
 
@@ -94,6 +97,24 @@ def _check(asked: Measurements | LaterMeasurements, run: RunSpec) -> None:
             f"the variational estimate is made for all_cnn alone; found {run.model.name}: use signs"
         )
         raise Invalid(message, [Fault("/fisher/estimator", "not-for-this-model", message)])
+    if asked.information_plane:
+        _check_layers(asked.information_plane, run)
+
+
+def _check_layers(part: InformationPlane, run: RunSpec) -> None:
+    count = blocks.count(run.model.keyed())
+    faults = [
+        Fault(
+            f"/information_plane/layers/{i}",
+            "no-such-layer",
+            f"information_plane.layers: there is no layer {number}: {run.model.name} here has"
+            f" {count}, 0 to {count - 1}, or -{count} to -1 from the end",
+        )
+        for i, number in enumerate(part.layers or [])
+        if not -count <= number < count
+    ]
+    if faults:
+        raise Invalid(faults[0].message, faults)
 
 
 def _epochs(part: Timed, run: RunSpec, kept: list[int]) -> list[int]:
@@ -110,7 +131,7 @@ def _of_part(
     if isinstance(part, Probed):
         for split in part.split:
             for stimulus in _stimuli(part, run, stretches, epoch):
-                yield from _probes(part, split, stimulus, there[split])
+                yield from _probes(part, run, split, stimulus, there[split])
 
 
 def _scoring(
@@ -164,7 +185,9 @@ def _there(run: RunSpec, facts: Facts) -> dict[str, int]:
     }
 
 
-def _probes(part: Probed, split: str, stimulus: Stimulus, there: int) -> Iterator[Probe]:
+def _probes(
+    part: Probed, run: RunSpec, split: str, stimulus: Stimulus, there: int
+) -> Iterator[Probe]:
     """The number of images is what is really there: asking for more is asking for all."""
     shown: Probe = {"split": split, "stimulus": stimulus, "probe_set": part.probe_set}
     if isinstance(part, SecondOrder):
@@ -172,6 +195,9 @@ def _probes(part: Probed, split: str, stimulus: Stimulus, there: int) -> Iterato
         yield {"kind": SECOND_ORDER, **shown, **number, "sizes": part.sizes}
     if isinstance(part, Gradients):
         yield {"kind": LAYER_GRADIENTS, **shown, "samples": min(part.samples, there)}
+    if isinstance(part, InformationPlane):
+        samples = min(part.samples, there)
+        yield {"kind": INFORMATION_PLANE, **shown, "samples": samples, **_estimators(part, run)}
     if isinstance(part, Fisher):
         yield {"kind": FISHER, **shown, **_method(part), **_number(part, there)}
         samples = min(part.samples or SIDE_SAMPLES, there)
@@ -183,6 +209,14 @@ def _method(part: Fisher) -> Probe:
     method = {"estimator": part.estimator, "precision": part.precision}
     options = {"norms": part.norms, "square_root": part.square_root}
     return method | {name: value for name, value in options.items() if value is not None}
+
+
+def _estimators(part: InformationPlane, run: RunSpec) -> Probe:
+    """Each layer by its number from 0, in order and once."""
+    count = blocks.count(run.model.keyed())
+    numbers = range(count) if part.layers is None else {number % count for number in part.layers}
+    fields = {"noise", "noise_variance", "bins", "bin_size", "decoder"}
+    return {"layers": sorted(numbers)} | part.model_dump(include=fields, exclude_none=True)
 
 
 def _number(part: Fisher, there: int) -> Probe:

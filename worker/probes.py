@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from shared.arrays import hash_order
 from shared.probe import LINEAR_PATH
-from worker import accuracy, curvature, filters, fisher, linear_path, rng
+from worker import accuracy, curvature, filters, fisher, information, linear_path, rng
 from worker.deficits import Stimulus
 from worker.shown import Shown
 from worker.train import Tick, Trainer
@@ -81,6 +81,7 @@ PROBES: dict[str, Measure] = {
     "second_order": _of_images(curvature.second_order.measure),
     "layer_gradients": _of_images(curvature.layer_gradients.measure),
     "filters": _filters,
+    "information_plane": _of_images(information.plane.measure),
     "accuracy": _accuracy,
 }
 

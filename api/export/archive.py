@@ -17,10 +17,10 @@ from api.export.checkpoints import Checkpoints, Choice
 from api.figures import FIGURES
 from api.renderer import Renderer, RenderingFailed
 from api.service import Service
-from shared import annotations, numbers, rows, second_order, traces, ways
+from shared import annotations, information, numbers, rows, second_order, traces, ways
 from shared.errors import Conflict
 from shared.partners import acting, stimulus
-from shared.probe import FISHER, SECOND_ORDER
+from shared.probe import FISHER, INFORMATION_PLANE, SECOND_ORDER
 from shared.results import Results, Row, identity
 from shared.rows import words
 
@@ -113,6 +113,10 @@ class Archive:
                 found = (row for run in runs for row in second_order.of_run(results, run))
                 columns = second_order.columns(results)
                 yield f"second_order.{format}", tables.pieces(format, found, columns, results)
+            if INFORMATION_PLANE in kinds:
+                found = (row for run in runs for row in information.of_run(results, run))
+                columns = information.columns(results)
+                yield f"information.{format}", tables.pieces(format, found, columns, results)
 
         if kinds:  # gradients and filters are in no table
             stored = ({"run": run.index} | one for run in runs

@@ -15,6 +15,7 @@ from api.figures import (
     fisher_sensitivity,
     fisher_trace,
     gradients,
+    information_plane,
     learning_curves,
     plasticity,
     relative_accuracy,
@@ -34,6 +35,7 @@ FIGURES: dict[str, Callable[..., dict[str, Any]]] = {
     "filters": filters.build,
     "gradients": gradients.build,
     "second_order": second_order.build,
+    "information_plane": information_plane.build,
     "bottleneck": bottleneck.build,
 }
 NORMALISED = ("fisher_layers",)

@@ -51,6 +51,10 @@ class Results(Checkpoints):
         """Where the quadratic picture holds: KL against 1/2 d^T F d."""
         return self._table("second_order", run=run)
 
+    def information(self, run: Runs = None) -> "DataFrame":
+        """The information plane: of each layer's activations I(X;T) and I(T;Y), in bits."""
+        return self._table("information", run=run)
+
     def runs(self) -> "DataFrame":
         """Each run: its place in the sweep, seed, state and final score."""
         pages = self._http.pages(f"{self._path}/runs", "runs", page_size=1000)

@@ -75,7 +75,7 @@ export class Actions {
   }
 
   #measure() {
-    const what = select([["fisher", "Fisher trace"], ["gradients", "Gradients of the layers"], ["filters", "First-layer filters"], ["second_order", "Second order"], ["linear_path", "Line to the run without a deficit"]]);
+    const what = select([["fisher", "Fisher trace"], ["gradients", "Gradients of the layers"], ["filters", "First-layer filters"], ["second_order", "Second order"], ["information_plane", "Information plane"], ["linear_path", "Line to the run without a deficit"]]);
     const every = h("input", { type: "number", min: 1, placeholder: "where checkpoints are kept" });
     const samples = h("input", { type: "number", min: 2, placeholder: "the default" });
     const estimator = select([...["signs", "exact", "label", "variational"].map((one) => [one, one]), ["empirical", "empirical (not a Fisher trace)"]]);

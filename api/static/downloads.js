@@ -25,7 +25,7 @@ export function hand(data, name) {
 }
 
 const FORMATS = [["csv", "CSV"], ["parquet", "Parquet"], ["jsonl", "JSON Lines"]];
-const TABLES = [["metrics", "Every number of every epoch"], ["fisher", "Fisher traces"], ["second_order", "Second order"]];
+const TABLES = [["metrics", "Every number of every epoch"], ["fisher", "Fisher traces"], ["second_order", "Second order"], ["information", "Information in activations"]];
 const KEPT = [["none", "without checkpoints"], ["final", "with the last checkpoint of each run"], ["all", "with all checkpoints"]];
 
 export function downloads(id) {

@@ -12,6 +12,7 @@ const MEASURED = {
   filters: { filters: "First-layer filters" },
   gradients: { gradients: "Gradients" },
   second_order: { second_order: "Second order" },
+  information_plane: { information_plane: "Information plane" },
   linear_path: { bottleneck: "Bottleneck" },
 };
 const FORMATS = ["svg", "png", "pdf", "csv", "json"];

@@ -49,7 +49,7 @@ _SOURCES = {
     **{name: text for name, text in ALL_CNN.sources.items() if "epochs_after" not in name},
     "training.epochs": "read off the axis of arXiv v1",
 }
-_BLURRED = _SOURCES | BLUR
+BLURRED = _SOURCES | BLUR
 _TRACE = {"fisher": "per image and label, as the paper defines it; number of images not found"}
 _NOISE = {
     "fisher.estimator": "the paper has noise in the weights for this network (`variational`); here"
@@ -68,7 +68,7 @@ MEASURED: dict[str, Preset] = {
         control=_CONTROL,
         figures=(Drawing("fisher_trace"),),
         make=_blurred,
-        sources=_BLURRED | _TRACE | {"sweep": "recalled from the paper and the lecture"},
+        sources=BLURRED | _TRACE | {"sweep": "recalled from the paper and the lecture"},
         at_mini=ALL_CNN.at_mini,
         questions=_NOISE,
     ),
@@ -86,7 +86,7 @@ MEASURED: dict[str, Preset] = {
             Drawing("plasticity"),
         ),
         make=_blurred,
-        sources=_BLURRED | _TRACE | {"sweep": "the columns of arXiv v1, and a blur that stays"},
+        sources=BLURRED | _TRACE | {"sweep": "the columns of arXiv v1, and a blur that stays"},
         at_mini=ALL_CNN.at_mini,
         questions=_NOISE | {"normalisation": "how the paper normalises layers was not found"},
     ),
@@ -114,7 +114,7 @@ MEASURED: dict[str, Preset] = {
         control=_CONTROL,
         figures=(Drawing("filters"),),
         make=_filters,
-        sources=_BLURRED | {"sweep": "recalled; 100 is a choice for `late`"},
+        sources=BLURRED | {"sweep": "recalled; 100 is a choice for `late`"},
         at_mini=ALL_CNN.at_mini,
         questions={"sweep": "when the paper removes it late was not found"},
     ),
@@ -127,7 +127,7 @@ MEASURED: dict[str, Preset] = {
         control=_CONTROL,
         figures=(Drawing("gradients"),),
         make=_gradient_norms,
-        sources=_BLURRED
+        sources=BLURRED
         | {"sweep": "recalled", "gradients": "number of images and cadence are choices"},
         at_mini=ALL_CNN.at_mini,
         questions={"gradients": "how the paper measures them was not found"},

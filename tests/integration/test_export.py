@@ -31,7 +31,9 @@ pytestmark = pytest.mark.services
 def finished(lab: Any, http: httpx.Client) -> str:
     lab.start_worker()
     second_order = {"epochs": [0], "samples": 16, "directions": 2}
+    plane = {"epochs": [0, 2], "samples": 16, "layers": [0, -1]}
     body = SPEC | {"second_order": second_order, "filters": {"epochs": [0, 2]}}
+    body |= {"information_plane": plane}
     id = str(http.post("/v1/experiments", json=body).raise_for_status().json()["id"])
     found = ended(http, id)
     assert found["state"] == "succeeded", (found, lab.lines[-30:])
@@ -66,11 +68,11 @@ def test_every_format_holds_the_same_and_an_archive_all_of_it_and_draws_itself_a
     stored = [json.loads(line) for line in (folder / "measured.jsonl").read_text().splitlines()]
     kinds = {one["probe"]["kind"] for one in stored}
     assert {one["run"] for one in stored} == {0, 1, 2, 3}
-    assert kinds == {"fisher", "gradient", "second_order", "filters"}
+    assert kinds == {"fisher", "gradient", "second_order", "filters", "information_plane"}
     assert json.loads((folder / "status.json").read_text())["state"] == "succeeded"
     assert len(json.loads((folder / "plan.json").read_text())["runs"]) == 4
     for name, given in (
-        ("metrics", {"shape": "wide"}), ("fisher", {}), ("second_order", {}),
+        ("metrics", {"shape": "wide"}), ("fisher", {}), ("second_order", {}), ("information", {}),
     ):  # fmt: skip
         told = http.get(f"{path}/{name}", params={**given, "format": "csv"}).text
         assert (folder / f"{name}.csv").read_bytes().decode() == told
@@ -102,7 +104,7 @@ def test_every_format_holds_the_same_and_an_archive_all_of_it_and_draws_itself_a
 def _check_tables(http: httpx.Client, path: str) -> None:
     for table, shape in (
         ("metrics", "rows"), ("metrics", "wide"), ("fisher", "rows"), ("fisher", "nested"),
-        ("second_order", None),
+        ("second_order", None), ("information", None),
     ):  # fmt: skip
         given = {} if shape is None else {"shape": shape}
 
@@ -133,7 +135,7 @@ def _check_tables(http: httpx.Client, path: str) -> None:
 
 def _check_no_row_is_left_out(http: httpx.Client, path: str) -> None:
     """Pages are of json alone."""
-    for table in ("metrics", "fisher", "second_order"):
+    for table in ("metrics", "fisher", "second_order", "information"):
         page = http.get(f"{path}/{table}", params={"page_size": 1, "run": 1})
         given = {name: httpx.URL(page.links["next"]["url"]).params.get(name)
                  for name in ("page_size", "page_token")}  # fmt: skip
@@ -176,6 +178,7 @@ def _check_redrawn(http: httpx.Client, path: str, folder: Path) -> None:
     """With no network to fall back on: a proxy that is not there."""
     names = {p.name.removesuffix(".vl.json") for p in folder.glob("figures/*.vl.json")}
     assert names >= {"critical_period", "fisher_trace", "fisher_layers", "filters", "second_order"}
+    assert "information_plane" in names
     nowhere = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
     script = (
         "import redraw; redraw.main(); rows = redraw.frame('critical_period')\n"

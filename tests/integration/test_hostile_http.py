@@ -214,7 +214,7 @@ def test_a_request_has_one_answer(address: tuple[str, int], name: str) -> None:
     assert len(found[2]) < 30_000
 
 
-@pytest.mark.parametrize("table", ["metrics", "fisher", "second_order"])
+@pytest.mark.parametrize("table", ["metrics", "fisher", "second_order", "information"])
 @pytest.mark.parametrize("format", ["json", "csv"])
 def test_a_page_may_be_as_large_as_one_likes(
     address: tuple[str, int], table: str, format: str

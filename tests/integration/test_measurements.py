@@ -82,6 +82,7 @@ def test_gradients_and_filters_asked_for_later_equal_those_of_the_way(lab):
     asked = {
         "gradients": {"every": 1, "samples": 16, "images": ["current", "clean"]},
         "filters": {"epochs": [0, 1, 2]},
+        "information_plane": {"epochs": [0, 3], "samples": 32, "layers": [1, -1]},
     }
     plain = submit(lab, **RUN, scoring={"batchnorm_statistics": "reestimated", "samples": 64})
     lab.wait(plain)
@@ -96,6 +97,7 @@ def test_gradients_and_filters_asked_for_later_equal_those_of_the_way(lab):
     made = measure(lab, plain, **asked)
     assert made.plan.epochs.new == 0
     assert not made.spec.gradients
+    assert not made.spec.information_plane
     assert made.spec.scoring.batchnorm_statistics == "running"  # a job scores nothing
     assert lab.wait(made.id)["state"] == "succeeded", lab.lines[-30:]
     fresh = submit(lab, **RUN | asked, reuse=False)
@@ -103,7 +105,7 @@ def test_gradients_and_filters_asked_for_later_equal_those_of_the_way(lab):
     found, expected = numbers(lab, plain), numbers(lab, fresh)
     assert {name: found[name] for name in found if name not in scored} == expected
     kinds = {p["kind"] for p in lab.service.plan(fresh).probes.values()}
-    assert kinds == {"layer_gradients", "filters"}
+    assert kinds == {"layer_gradients", "filters", "information_plane"}
 
 
 def test_what_was_asked_before_is_not_measured_again_and_the_job_ends_at_once(lab):

@@ -22,6 +22,7 @@ MEASURED = {
     "gradients": {"every": 2, "samples": 16},
     "filters": {"every": 2},
     "second_order": {"every": 6, "samples": 16, "directions": 1},
+    "information_plane": {"every": 6, "samples": 16, "layers": [0, -1]},
 }
 SLOWLY = {"epochs_after_deficit": 12, "batch_size": 8, "augmentation": {"shift": 2}}
 WHOLE = 12 + 18
@@ -69,7 +70,7 @@ def test_an_experiment_is_watched_to_its_end_and_every_figure_opens(lab: Any, pa
     expect(page.locator(".runs tbody")).to_contain_text("%")
     choose_before_it_is_drawn(page)
     tabs = page.get_by_role("tab")
-    assert tabs.count() == 10
+    assert tabs.count() == 11
     for tab in tabs.all():
         tab.click()
         expect(page.locator(".drawing")).not_to_have_class("drawing stale")

@@ -114,6 +114,31 @@ def second_order_measurement(epoch, quadratic=2.0, ratios=(1.05, 0.5), **probe):
     )  # fmt: skip
 
 
+def information_probe(**changes):
+    return {"kind": "information_plane", "split": "train", "stimulus": [], "probe_set": "fixed",
+            "samples": 64, "layers": [0, 3], "noise": "relative", "noise_variance": 0.1,
+            "bins": 30, "decoder": True} | changes  # fmt: skip
+
+
+def information_measurement(epoch, upper=4.0, decoder=1.0, **probe):
+    """Of two layers; the second has half of everything."""
+    layers = [
+        {"layer": number, "units": 8, "bin_size": 0.1, "codes": 60, "noise_variance": 2.0,
+         "i_xt_binned": 5.9 * share, "i_xt_lower": upper * share / 2,
+         "i_xt_upper": upper * share, "i_ty_binned": 2.0 * share,
+         "i_ty_lower": 0.0, "i_ty_upper": 2.0 * share, "i_ty_kl": 1.5 * share,
+         "i_ty_bhattacharyya": 0.7 * share,
+         "i_ty_decoder": None if decoder is None else decoder * share,
+         "i_ty_decoder_error": None if decoder is None else 0.1,
+         "cross_entropy": 1.0, "held_out_accuracy": 0.8}
+        for number, share in ((0, 1), (3, 0.5))
+    ]  # fmt: skip
+    return measured(
+        information_probe(**probe), epoch, layers=layers, samples=64, classes=4, log2_samples=6.0,
+        log2_classes=2.0, label_entropy=1.99, batchnorm_statistics="running",
+    )  # fmt: skip
+
+
 def sweep(accuracies, missing=()):
     """{(variant, removal epoch, seed): final accuracy} as runs of 6 epochs each."""
     segments, runs, epochs = [], [], {}

@@ -12,6 +12,8 @@ from results_by_hand import (
     TABLE,
     epoch_row,
     fisher_probe,
+    information_measurement,
+    information_probe,
     measurement,
     plan_of,
     results_of,
@@ -371,6 +373,62 @@ def test_a_divergence_of_zero_is_in_the_data_and_not_on_the_logarithmic_axis():
     assert all(row["drawn"] for row in made["vegalite"]["data"]["values"])
 
 
+# --- the information plane ---
+
+
+def planes(seeds=(0, 1, 2), decoder=1.0, **other):
+    probes = {"p": information_probe(), **({"q": information_probe(**other)} if other else {})}
+    results = removal(seeds=seeds, ends=(0, 2), probes=probes)
+    found = {
+        ("", key, digest): information_measurement(e, 4.0 + run.seed, decoder) | {"probe": probe}
+        for run in results.plan.runs
+        for e, key, digest in run.probes
+        if (probe := results.plan.probes[digest])
+    }
+    epochs = {s.key: [epoch_row(e) for e in range(1, 7)] for s in results.plan.segments}
+    return results_of(results.plan, epochs, found)
+
+
+def test_a_layer_of_the_plane_is_the_mean_over_seeds_with_every_bound_and_its_interval():
+    rows = FIGURES["information_plane"](planes())["data"]
+    states = [row for row in rows if row["kind"] == "state"]
+    assert len(states) == 4 * 3 * 2
+    low, high = stats.t.interval(0.95, 2, 5.0, stats.sem([4.0, 5.0, 6.0]))
+    assert (states[0]["layer"], states[0]["i_xt_upper"], states[0]["n"]) == (0, 5.0, 3)
+    assert (states[0]["i_xt_upper_low"], states[0]["i_xt_upper_high"]) == pytest.approx((low, high))
+    assert (states[0]["i_xt_lower"], states[1]["i_ty_kl"]) == (2.5, 0.75)
+    ceilings = [row for row in rows if row["kind"] == "ceiling"]
+    assert {(row["log2_samples"], row["label_entropy"]) for row in ceilings} == {(6.0, 1.99)}
+    assert [row["end"] for row in rows if row["kind"] == "window"] == [2, 2]
+
+
+def test_of_a_single_seed_the_decoder_has_the_error_of_its_images():
+    state = FIGURES["information_plane"](planes(seeds=(0,)))["data"][0]
+    assert state["i_ty_decoder_low"] == pytest.approx(1 - 0.196)
+    assert (state["i_xt_upper_low"], state["n"]) == (None, 1)
+
+
+def test_a_diverged_seed_is_not_in_the_mean_of_its_layer():
+    results = planes(ends := (0, 1))
+    lost = {
+        name: information_measurement(0, math.nan)
+        for name in [
+            ("", run.probes[0][1], "p") for run in results.plan.runs if run.seed == ends[1]
+        ]
+    }
+    some = type(results)(results.plan, "ours", results.trained,
+                         lambda *name: lost.get(name) or results.measured(*name))  # fmt: skip
+    states = [r for r in FIGURES["information_plane"](some)["data"] if r["kind"] == "state"]
+    assert {(row["epoch"], row["n"]) for row in states} == {(0, 1), (3, 2), (6, 2)}
+
+
+def test_measurements_by_other_noise_are_panels_of_their_own():
+    rows = FIGURES["information_plane"](planes(noise_variance=1.0))["data"]
+    names = list(dict.fromkeys(row["panel"] for row in rows))
+    assert len(names) == 8
+    assert names[0].endswith("noise variance 0.1")
+
+
 # --- specs and pictures ---
 
 
@@ -407,6 +465,8 @@ def picture_cases():
     yield "several ways", "fisher_layers", removal(probes=ways, seeds=(0,))
     yield "removal", "second_order", removal()
     yield "one seed", "second_order", removal(seeds=(0,))
+    yield "removal", "information_plane", planes()
+    yield "one seed", "information_plane", planes(seeds=(0,), decoder=None)
 
 
 DRAWN = ("critical_period", "sensitivity", "relative_accuracy", "fisher_trace", "fisher_layers",

@@ -10,6 +10,7 @@ import pytest
 from results_by_hand import (
     epoch_row,
     experiment_of,
+    information_measurement,
     measurement,
     plan_of,
     results_of,
@@ -19,7 +20,7 @@ from results_by_hand import (
 )
 
 from api import parquet, tables
-from shared import numbers, rows, second_order, traces
+from shared import information, numbers, rows, second_order, traces
 from shared.traces import Normalisation
 
 
@@ -113,6 +114,21 @@ def test_the_second_order_comes_back_cell_by_cell():
     assert table["ratio"].to_pylist() == [1.05, math.inf]
     assert table["n"].to_pylist() == [1024, 1024]
     assert table["time"][0].as_py() is not None
+
+
+def test_the_information_plane_comes_back_cell_by_cell():
+    one = information_measurement(1, upper=math.nan, decoder=None)
+    one = one | {"values": numbers.storable(one["values"])}
+    results = experiment_of({"accuracies": [0.5], "measured": {(1, "q"): one}})
+    (run,) = results.plan.runs
+    rows = list(information.of_run(results, run))
+    assert [row["non_finite"].keys() for row in rows] == [{"i_xt_lower", "i_xt_upper"}] * 2
+    assert {name for row in rows for name in row} == set(information.columns(results))
+    table = table_of(iter(rows), information.columns(results), results)
+    assert [str(value) for value in table["i_xt_upper"].to_pylist()] == ["nan", "nan"]
+    assert table["layer"].to_pylist() == [0, 3]
+    assert table["i_ty_binned"].to_pylist() == [2.0, 1.0]
+    assert table["i_ty_decoder"].null_count == 2
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])

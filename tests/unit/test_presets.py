@@ -21,7 +21,7 @@ JSON = "application/json"
 OF_REMOVAL = (
     "fig1a", "fig2left", "fig2right", "fig3left", "fig3centre", "fig3right", "adam", "weight_decay",
 )  # fmt: skip
-OF_THE_PAPER = [name for name in PRESETS if name != "deep_linear"]
+OF_THE_PAPER = [name for name in PRESETS if name not in ("deep_linear", "information_plane")]
 everywhere = pytest.mark.parametrize(
     ("name", "scale"), [(name, scale) for name in PRESETS for scale in SCALES]
 )
@@ -92,6 +92,13 @@ def trained(name: str, scale: Scale = "mini") -> set[str]:
 def test_all_presets_at_the_small_scale_are_an_hour_of_training() -> None:
     together: set[str] = set().union(*(trained(name) for name in OF_THE_PAPER))
     assert len(together) <= 16_000
+
+
+def test_the_information_plane_trains_what_the_trace_does_and_runs_with_a_removal_at_40() -> None:
+    whole = spec("information_plane", PRESETS["information_plane"], "mini")
+    assert (whole["seeds"], swept(whole)) == ([0, 1, 2], [0, 8, 32])
+    assert trained("information_plane") < trained("fig5top")
+    assert len(whole["information_plane"]["epochs"]) >= 5
 
 
 def test_the_deep_linear_network_is_the_same_at_every_scale() -> None:

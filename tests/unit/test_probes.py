@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from shared.arrays import Arrays, hash_order
+from shared.errors import Invalid
 from shared.measurements import (
     Filters,
     Fisher,
     Gradients,
+    InformationPlane,
     LaterMeasurements,
     Measurements,
     Scoring,
@@ -77,6 +79,8 @@ def asking(kind: str, spec: dict[str, Any]) -> Measurements:
             return Measurements(gradients=Gradients(**shown))
         case "filters":
             return Measurements(filters=Filters(epochs=[0]))
+        case "information_plane":
+            return Measurements(information_plane=InformationPlane(**shown, layers=[0, 6]))
         case "accuracy":
             scoring = Scoring(batchnorm_statistics="reestimated", samples=spec["samples"])
             return Measurements(scoring=scoring)
@@ -198,13 +202,48 @@ def test_filters_are_those_of_the_state_and_no_image_is_looked_at() -> None:
 
 def test_what_is_asked_for_later_is_named_as_what_was_asked_for_at_first() -> None:
     run = RunSpec.model_validate({"training": {"epochs": 5}})
-    spec = {"gradients": {"epochs": [1, 5], "samples": 40}, "filters": {"epochs": [5]}}
+    spec = {
+        "gradients": {"epochs": [1, 5], "samples": 40},
+        "filters": {"epochs": [5]},
+        "information_plane": {"epochs": [5], "layers": [-1, 0]},
+    }
     made = [kind.model_validate(spec) for kind in (Measurements, LaterMeasurements)]
     first, later = (probes_of(one, run, timeline(run), FACTS) for one in made)
     assert first == later
     assert [(e, p["kind"]) for e, p, _ in later] == [
-        (1, "layer_gradients"), (5, "layer_gradients"), (5, "filters")
+        (1, "layer_gradients"), (5, "layer_gradients"), (5, "filters"), (5, "information_plane")
     ]  # fmt: skip
+
+
+def test_layers_are_named_by_their_numbers_from_the_front_each_once() -> None:
+    run = RunSpec.model_validate({"training": {"epochs": 5}})
+
+    def digest(**asked: Any) -> str:
+        made = Measurements(information_plane=InformationPlane(epochs=[5], **asked))
+        [(_, found, name)] = probes_of(made, run, timeline(run), FACTS)
+        assert found["layers"] == sorted(set(found["layers"]))
+        return name
+
+    assert digest(layers=[-1, 0, 9]) == digest(layers=[0, 9]) != digest(layers=[0])
+    assert digest() == digest(layers=list(range(-10, 0))) == digest(bins=30, samples=5000)
+    assert digest(bin_size=0.1) != digest()
+
+
+@pytest.mark.parametrize("kind", [Measurements, LaterMeasurements])
+def test_a_layer_that_the_network_does_not_have_is_refused_by_name(kind: Any) -> None:
+    run = RunSpec.model_validate({"training": {"epochs": 5}, "model": {"name": "mlp"}})
+    asked = kind.model_validate({"information_plane": {"epochs": [5], "layers": [-7, 6, 7, -8]}})
+    with pytest.raises(Invalid, match="no layer 7: mlp here has 7, 0 to 6, or -7 to -1") as refused:
+        probes_of(asked, run, timeline(run), FACTS)
+    pointers = [fault.pointer for fault in refused.value.faults]
+    assert pointers == ["/information_plane/layers/2", "/information_plane/layers/3"]
+
+
+def test_bins_are_given_by_their_number_or_their_size() -> None:
+    with pytest.raises(ValueError, match="'bins' or 'bin_size', not both"):
+        InformationPlane(epochs=[0], bins=30, bin_size=0.1)
+    for accepted in (InformationPlane(epochs=[0]), InformationPlane(epochs=[0], bin_size=0.1)):
+        assert InformationPlane.model_validate(accepted.model_dump()) == accepted
 
 
 def test_a_measurement_says_what_a_figure_needs() -> None:
