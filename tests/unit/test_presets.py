@@ -21,7 +21,8 @@ JSON = "application/json"
 OF_REMOVAL = (
     "fig1a", "fig2left", "fig2right", "fig3left", "fig3centre", "fig3right", "adam", "weight_decay",
 )  # fmt: skip
-OF_THE_PAPER = [name for name in PRESETS if name not in ("deep_linear", "information_plane")]
+OF_THE_LECTURE = ("information_plane", "bottleneck")
+OF_THE_PAPER = [name for name in PRESETS if name not in ("deep_linear", *OF_THE_LECTURE)]
 everywhere = pytest.mark.parametrize(
     ("name", "scale"), [(name, scale) for name in PRESETS for scale in SCALES]
 )
@@ -99,6 +100,13 @@ def test_the_information_plane_trains_what_the_trace_does_and_runs_with_a_remova
     assert (whole["seeds"], swept(whole)) == ([0, 1, 2], [0, 8, 32])
     assert trained("information_plane") < trained("fig5top")
     assert len(whole["information_plane"]["epochs"]) >= 5
+
+
+def test_the_bottleneck_trains_what_the_removal_of_four_deficits_does() -> None:
+    whole = spec("bottleneck", PRESETS["bottleneck"], "mini")
+    assert (whole["seeds"], swept(whole)) == ([0, 1, 2], [0, 8, 12, 20, 28])
+    assert trained("bottleneck") < trained("fig2left")
+    assert whole["linear_path"]["points"] >= 11
 
 
 def test_the_deep_linear_network_is_the_same_at_every_scale() -> None:

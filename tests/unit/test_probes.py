@@ -19,7 +19,7 @@ from shared.measurements import (
     Scoring,
     SecondOrder,
 )
-from shared.probe import ACCURACY, FILTERS, FISHER, KINDS, LAYER_GRADIENTS
+from shared.probe import ACCURACY, FILTERS, FISHER, KINDS, LAYER_GRADIENTS, LINEAR_PATH
 from shared.probe import probes as probes_of
 from shared.schedule import Facts, timeline
 from shared.spec import RunSpec
@@ -105,7 +105,7 @@ def trace(trainer: Trainer, epoch: int = 1, **changes: Any) -> float:
     return found
 
 
-EVERY = [{"kind": kind} for kind in KINDS if kind != FISHER]
+EVERY = [{"kind": kind} for kind in KINDS if kind not in (FISHER, LINEAR_PATH)]
 EVERY += [{"estimator": name} for name in ESTIMATORS]
 
 
@@ -136,6 +136,18 @@ def test_measuring_between_epochs_does_not_change_training(model: str, changes: 
             probes.measure(watched, probe(stimulus=stimulus, **changes), epoch, idle)
         assert torch.equal(torch.get_rng_state(), torch.Generator().manual_seed(5).get_state())
         assert before == [module.training for module in watched.model.modules()]
+        assert expected == watched.train_epoch(epoch, BLUR, 0.05, idle)
+        assert alone.checkpoint() == watched.checkpoint()
+
+
+def test_a_line_to_another_network_does_not_change_training() -> None:
+    line = {"kind": LINEAR_PATH, "points": 3, "train_samples": 20, "test_samples": 20}
+    alone, watched, other = trainer(), trainer(), trainer("all_cnn").model
+    for epoch in range(2):
+        expected = alone.train_epoch(epoch, BLUR, 0.05, idle)
+        torch.manual_seed(5)
+        probes.measure_between(other, watched.model, watched, line, epoch, idle)
+        assert torch.equal(torch.get_rng_state(), torch.Generator().manual_seed(5).get_state())
         assert expected == watched.train_epoch(epoch, BLUR, 0.05, idle)
         assert alone.checkpoint() == watched.checkpoint()
 
