@@ -149,7 +149,7 @@ def test_codes_that_are_all_distinct_saturate_whatever_the_labels_are() -> None:
 @pytest.mark.parametrize("noise", ["absolute", "relative"])
 def test_a_layer_that_is_the_same_for_all_images_knows_nothing(noise: str) -> None:
     labels = torch.arange(40) % 4
-    found = as_layer(torch.full((40, 7), 2.5), labels, noise=noise)
+    found = as_layer(torch.full((40, 7), 2.3), labels, noise=noise)
     assert found["codes"] == 1
     assert {found[name] for name in plane.VALUES} == {0}
     assert found["i_ty_decoder"] == 0
@@ -238,8 +238,8 @@ def test_what_all_images_have_in_common_costs_no_digits() -> None:
     near, far = bounds(points, labels, 0.5), bounds(points + 1e9, labels, 0.5)
     assert near.xt_upper == pytest.approx(far.xt_upper, abs=1e-5)
     squared = gram_of(points + 1e6).squared_distances()
-    expected = torch.cdist(points, points).square()
-    torch.testing.assert_close(squared, expected, atol=1e-6, rtol=1e-6)
+    exact = (points[:, None] - points).square().sum(2)
+    assert (squared - exact).abs().max() < 1e-6
 
 
 def test_parts_of_a_layer_and_of_the_units_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from shared.errors import Invalid
 from worker.shown import Shown
 
-BLOCK = 1 << 28
-"""Numbers in one block: 1 GiB of float32. A layer that has more is passed through once for each."""
+BLOCK = 1 << 27
+"""Numbers in one block: 512 MiB of float32. A layer that has more is passed through once for each,
+and two are there at a time."""
 COLUMNS = 4096
 """Units that are looked at together: of 1,000 images 33 MB of float64."""
 

@@ -41,6 +41,7 @@ class Gram:
     def add(self, block: Tensor, tick: Callable[[], None]) -> None:
         for part in columns(block):
             tick()
+            part -= part[0].clone()  # a unit that is the same for all is now exactly 0
             part -= part.mean(0)
             self.products.addmm_(part, part.T)
 

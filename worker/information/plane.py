@@ -51,7 +51,7 @@ def measure(
 
     BatchNorm in evaluation mode; passes in the model's dtype, sums in float64. The images pass
     through the network once, and up to each layer once more. Memory: one layer's activations of
-    all images (1 GiB at most, else in parts), N^2 float64 twice. Time grows as N^2 * units, with
+    all images (1 GiB at most: then in parts), N^2 float64 twice. Time grows as N^2 * units, with
     the decoder as N^3.
     """
     with evaluation_mode(model), torch.no_grad():
