@@ -4,7 +4,7 @@ removal; below, the layers' shares at the end, and the loss along the line betwe
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from api.figures import curves, scales, series, style
+from api.figures import curves, means, scales, series, style
 from shared import bottleneck as analysis
 from shared.errors import Conflict
 from shared.probe import LINEAR_PATH
@@ -178,18 +178,18 @@ def _traces(rows: list[Row], shown: list[str]) -> Any:
     named = [stage for stage in STAGES if any(row["stage"] == stage for row in mine)]
     scale = alt.Scale(domain=named, range=[SHAPES[stage] for stage in named])
     shape = alt.Shape("stage:N", scale=scale, legend=legend)
-    bars = each.transform_filter("isValid(datum.low)")
-    bars = bars.transform_calculate(**scales.inside(("low", "high"), ends))
     told = ["curve:N", "removal:Q", "trace:Q", "over_clean:Q", "low:Q", "high:Q", "n:Q", *STAGES]
     tooltip = [name if ":" in name else f"{name}:Q" for name in told]
-    points = each.mark_point(size=70, filled=True, opacity=1)
-    layers = [
-        bars.mark_rule(strokeWidth=1.4).encode(y=alt.Y("low:Q", scale=scales.scale(ends)),
-                                               y2="high:Q"),
-        each.mark_line(strokeWidth=1.6).encode(y=y),
-        points.transform_filter("isValid(datum.stage)").encode(y=y, shape=shape, tooltip=tooltip),
-        points.transform_filter("!isValid(datum.stage)").encode(y=y, tooltip=tooltip),
-    ]  # fmt: skip
+    layers = []
+    for curve, aside in _aside(each, shown):
+        points = curve.mark_point(size=70, filled=True, opacity=1, xOffset=aside)
+        points = points.encode(y=y, tooltip=tooltip)
+        layers += [
+            _bars(curve, ends, strokeWidth=1.4, xOffset=aside),
+            curve.mark_line(strokeWidth=1.6, xOffset=aside).encode(y=y),
+            points.transform_filter("isValid(datum.stage)").encode(shape=shape),
+            points.transform_filter("!isValid(datum.stage)"),
+        ]
     return _panel(layers, "Trace left at the end")
 
 
@@ -212,15 +212,14 @@ def _barriers(rows: list[Row], shown: list[str]) -> Any:
         colour = colour.legend(None)
     each = each.encode(x=_x(rows), color=colour)
     each = each.transform_calculate(**scales.inside(("barrier",), ends))
-    bars = each.transform_filter("isValid(datum.low) && datum.split == 'test'")
-    bars = bars.transform_calculate(**scales.inside(("low", "high"), ends))
     tooltip = ["curve:N", "removal:Q", "split:N", "barrier:Q", "low:Q", "high:Q", "distance:Q"]
-    layers = [
-        bars.mark_rule(strokeWidth=1.4).encode(y=alt.Y("low:Q", scale=scales.scale(ends)),
-                                               y2="high:Q"),
-        each.mark_line(strokeWidth=1.6).encode(y=y, strokeDash=dash),
-        each.mark_point(size=45, filled=True, opacity=1).encode(y=y, tooltip=tooltip),
-    ]  # fmt: skip
+    layers = []
+    for curve, aside in _aside(each, shown):
+        lines = curve.mark_line(strokeWidth=1.6, xOffset=aside).encode(y=y, strokeDash=dash)
+        test = curve.transform_filter("datum.split == 'test'")
+        points = test.mark_point(size=45, filled=True, opacity=1, xOffset=aside)
+        bars = _bars(test, ends, strokeWidth=1.4, xOffset=aside)
+        layers += [bars, lines, points.encode(y=y, tooltip=tooltip)]
     return _panel(layers, "Height of the barrier to the clean run")
 
 
@@ -241,13 +240,9 @@ def _shares(rows: list[Row]) -> Any:
     each = alt.Chart().transform_filter(f"datum.kind == 'share' && ({named})")
     colour = _colour(kept, "layer", "layer", ramp=True)
     each = each.encode(x=_x(mine), color=colour)
-    bars = each.transform_filter("isValid(datum.low)")
-    bars = bars.transform_calculate(**scales.inside(("low", "high"), ends))
     tooltip = ["layer:N", "removal:Q", "share:Q", "low:Q", "high:Q", "n:Q"]
     drawn = [
-        bars.mark_rule(strokeWidth=1, opacity=0.5).encode(
-            y=alt.Y("low:Q", scale=scales.scale(ends)), y2="high:Q"
-        ),
+        _bars(each, ends, strokeWidth=1, opacity=0.5),
         each.mark_line(strokeWidth=1.6).encode(y=y),
         each.mark_point(size=35, filled=True, opacity=1).encode(y=y, tooltip=tooltip),
     ]
@@ -281,6 +276,25 @@ def _lines(rows: list[Row]) -> Any:
         each.mark_line(strokeWidth=1.8).encode(y=y, tooltip=tooltip),
     ]
     return _panel(drawn, "Loss along the line")
+
+
+def _aside(each: "alt.Chart", shown: list[str]) -> Iterator[tuple["alt.Chart", float]]:
+    """The marks of each curve, and how far they are moved so that intervals stand side by side."""
+    import altair as alt
+
+    for i, label in enumerate(shown):
+        mine = alt.FieldEqualPredicate(field="curve", equal=label)
+        yield each.transform_filter(mine), means.dodge(i, len(shown))
+
+
+def _bars(each: "alt.Chart", ends: list[float], **look: Any) -> "alt.Chart":
+    """Intervals, as far as the axis goes."""
+    import altair as alt
+
+    bars = each.transform_filter("isValid(datum.low)")
+    bars = bars.transform_calculate(**scales.inside(("low", "high"), ends))
+    low = alt.Y("low:Q", scale=scales.scale(ends))
+    return bars.mark_rule(**look).encode(y=low, y2="high:Q")
 
 
 def _panel(layers: list[Any], title: str) -> Any:
