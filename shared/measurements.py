@@ -4,11 +4,13 @@ To add a probe: its class or field here, its name in `shared/probe.py`, a functi
 `worker/probes.py`.
 """
 
+import operator
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from shared.part import Count, Epoch, Every, Part
+from shared.pruning import Granularity, Labels
 
 SAMPLES = 1000
 """Images, where neither `samples` nor `relative_error` says how many."""
@@ -185,6 +187,15 @@ class Gradients(Probed):
     samples: int = Field(1000, ge=2, le=100_000, strict=True, description="Images.")
 
 
+class Saliency(Probed):
+    """Do criteria of pruning rank weights alike? Spearman's rank correlation of every two of them,
+    over the network and in each layer. Nothing is pruned."""
+
+    granularity: Granularity = Field("weights", description="What is ranked; theis: channels.")
+    labels: Labels = Field("model", description="Of the Fisher information, as for `pruning`.")
+    samples: int = Field(256, ge=1, le=100_000, strict=True, description="Images.")
+
+
 class Filters(Timed):
     """The weights of the first layer, as images: which spatial frequencies does it look at?"""
 
@@ -211,6 +222,7 @@ class Measurements(Part):
     gradients: Gradients | None = None
     filters: Filters | None = None
     scoring: Scoring = Scoring()
+    saliency: Saliency | None = Field(None, exclude_if=operator.not_)
 
 
 class _Anywhere(Timed):
@@ -237,7 +249,11 @@ class LaterFilters(_Anywhere, Filters):
     __doc__ = Filters.__doc__
 
 
-PARTS = ("fisher", "second_order", "gradients", "filters")
+class LaterSaliency(_Anywhere, Saliency):
+    __doc__ = Saliency.__doc__
+
+
+PARTS = ("fisher", "second_order", "gradients", "filters", "saliency")
 """What can be asked for at epochs of the user's choice."""
 
 
@@ -249,6 +265,7 @@ class LaterMeasurements(Part):
     second_order: LaterSecondOrder | None = None
     gradients: LaterGradients | None = None
     filters: LaterFilters | None = None
+    saliency: LaterSaliency | None = Field(None, exclude_if=operator.not_)
     runs: list[Annotated[int, Field(ge=0, strict=True)]] | None = Field(
         None, min_length=1, max_length=100_000, description="Of these runs alone; null: of all."
     )

@@ -18,10 +18,11 @@ from shared.measurements import (
     LaterMeasurements,
     Measurements,
     Probed,
+    Saliency,
     SecondOrder,
     Timed,
 )
-from shared.schedule import Facts, Stimulus, Stretch, digest
+from shared.schedule import Facts, Stimulus, Stretch, digest, prunings
 from shared.spec import NOT_OF_IMAGES, RunSpec
 
 Probe = dict[str, Any]
@@ -31,9 +32,11 @@ SECOND_ORDER = "second_order"
 LAYER_GRADIENTS = "layer_gradients"
 FILTERS = "filters"
 ACCURACY = "accuracy"
+SALIENCY = "saliency"
+PRUNED = "pruned"
 KINDS = (
     FISHER, "gradient", "hessian_eigenvalue", "hessian_trace", SECOND_ORDER, LAYER_GRADIENTS,
-    FILTERS, ACCURACY,
+    FILTERS, ACCURACY, SALIENCY, PRUNED,
 )  # fmt: skip
 
 
@@ -60,6 +63,7 @@ def probes(
     ]
     if isinstance(asked, Measurements):
         found += _scoring(asked, run, stretches, there)
+        found += _pruned(run, stretches, there)
     found.sort(key=lambda one: one[0])
     return list(_named_once(found))
 
@@ -135,6 +139,27 @@ def _scoring(
         )
 
 
+def _pruned(
+    run: RunSpec, stretches: list[Stretch], there: dict[str, int]
+) -> Iterator[tuple[int, Probe]]:
+    """Of each state that is to be pruned: what is left of it, before any training."""
+    for epoch, step in prunings(run).items():
+        looks = {"samples": min(step["samples"], there["train"])} if "samples" in step else {}
+        yield (
+            epoch,
+            {
+                "kind": PRUNED,
+                "prune": step | looks,
+                "split": "test",
+                "stimulus": [],
+                "probe_set": "fixed",
+                "samples": there["test"],
+                "statistics_stimulus": current(stretches, epoch),
+                "statistics_samples": there["train"],
+            },
+        )
+
+
 def _stimuli(part: Probed, run: RunSpec, stretches: list[Stretch], epoch: int) -> list[Stimulus]:
     choices: dict[str, list[Stimulus]] = {
         "current": [current(stretches, epoch)],
@@ -171,6 +196,9 @@ def _probes(part: Probed, split: str, stimulus: Stimulus, there: int) -> Iterato
         yield {"kind": SECOND_ORDER, **shown, **number, "sizes": part.sizes}
     if isinstance(part, Gradients):
         yield {"kind": LAYER_GRADIENTS, **shown, "samples": min(part.samples, there)}
+    if isinstance(part, Saliency):
+        options: Probe = {"granularity": part.granularity, "labels": part.labels}
+        yield {"kind": SALIENCY, **shown, **options, "samples": min(part.samples, there)}
     if isinstance(part, Fisher):
         yield {"kind": FISHER, **shown, **_method(part), **_number(part, there)}
         samples = min(part.samples or SIDE_SAMPLES, there)

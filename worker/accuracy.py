@@ -38,11 +38,11 @@ def measure(
     """
     network = copy.deepcopy(model).eval()
     with torch.no_grad():
-        used = _reestimate(network, training, batch_size, tick)
-        return _evaluate(network, shown, tick) | {"statistics_samples": used}
+        used = reestimate(network, training, batch_size, tick)
+        return evaluate(network, shown, tick) | {"statistics_samples": used}
 
 
-def _reestimate(
+def reestimate(
     network: nn.Module, training: Shown, batch_size: int, tick: Callable[[], None]
 ) -> int:
     """The number of images that the statistics now come from."""
@@ -65,7 +65,7 @@ def _reestimate(
     return used
 
 
-def _evaluate(network: nn.Module, shown: Shown, tick: Callable[[], None]) -> dict[str, Any]:
+def evaluate(network: nn.Module, shown: Shown, tick: Callable[[], None]) -> dict[str, Any]:
     loss, correct = 0.0, 0
     for chunk in shown.chunks(EVALUATION_BATCH):
         tick()
