@@ -39,6 +39,7 @@ from api.routers import (
     measurements,
     page,
     plan,
+    pruning,
     results,
     tokens,
     upkeep,
@@ -105,7 +106,7 @@ def create_app(settings: Settings) -> FastAPI:
     known = Depends(known_parameters)
     parts = (
         experiments, forks, events, failures, measurements, results, fisher, analysis, checkpoints,
-        export, datasets, catalog, tokens, upkeep, plan, workers, webhooks, compare,
+        export, datasets, catalog, tokens, upkeep, plan, workers, webhooks, compare, pruning,
     )  # fmt: skip
     for module in parts:
         app.include_router(module.router, dependencies=[READ, known], responses=errors.refusals())

@@ -16,6 +16,7 @@ from api.figures import (
     gradients,
     learning_curves,
     plasticity,
+    pruning,
     relative_accuracy,
     second_order,
     sensitivity,
@@ -33,6 +34,7 @@ FIGURES: dict[str, Callable[..., dict[str, Any]]] = {
     "filters": filters.build,
     "gradients": gradients.build,
     "second_order": second_order.build,
+    "pruning": pruning.build,
 }
 NORMALISED = ("fisher_layers",)
 """Those that take a `normalisation`."""
