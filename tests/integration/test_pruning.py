@@ -1,4 +1,4 @@
-"""A trained run that is pruned over HTTP, by real workers: what is trained, told and drawn of it."""
+"""A trained run pruned over HTTP, by real workers: what is trained, told and drawn of it."""
 
 import pytest
 from small import body, results
