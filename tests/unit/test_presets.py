@@ -21,7 +21,8 @@ JSON = "application/json"
 OF_REMOVAL = (
     "fig1a", "fig2left", "fig2right", "fig3left", "fig3centre", "fig3right", "adam", "weight_decay",
 )  # fmt: skip
-OF_THE_PAPER = [name for name in PRESETS if name != "deep_linear"]
+NOT_OF_THE_PAPER = ("deep_linear", "pruning")
+OF_THE_PAPER = [name for name in PRESETS if name not in NOT_OF_THE_PAPER]
 everywhere = pytest.mark.parametrize(
     ("name", "scale"), [(name, scale) for name in PRESETS for scale in SCALES]
 )
