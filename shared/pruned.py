@@ -38,7 +38,7 @@ def pruned(results: Results) -> Row:
     if not runs:
         raise Conflict(
             "Nothing is pruned in this experiment: prune one of its runs with POST"
-            " /v1/experiments/{id}/pruning, or submit a spec with 'pruning'"
+            f" /v1/experiments/{results.experiment}/pruning, or submit a spec with 'pruning'"
         )
     curves = [_curve(group, once) for group in grouped(runs, _name)]
     found, left_out = _differences(curves)

@@ -42,6 +42,11 @@ def build(results: Results) -> dict[str, Any]:
     of each layer's weights and channels that is left, in %. Of kind "correlation": Spearman's rank
     correlation of two criteria at a state, over seeds.
     """
+    if not any(run.pruning for run in results.plan.runs):
+        raise Conflict(
+            "There is nothing to draw yet: no run of this experiment is pruned; POST to"
+            f" /v1/experiments/{results.experiment}/pruning makes one whose runs are"
+        )
     found = pruned(results)
     labels = _labels(found["curves"])
     rows = [row for i, one in enumerate(found["curves"]) for row in _rows(one, labels[i])]

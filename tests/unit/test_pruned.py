@@ -95,7 +95,7 @@ def test_while_runs_are_under_way_there_is_what_there_is():
 def test_where_nothing_is_pruned_it_is_a_conflict():
     with pytest.raises(Conflict, match="Nothing is pruned"):
         pruned(experiment_of({"accuracies": [0.5]}))
-    with pytest.raises(Conflict, match="Nothing is pruned"):
+    with pytest.raises(Conflict, match="no run of this experiment is pruned"):
         figure.build(experiment_of({"accuracies": [0.5]}))
 
 
