@@ -28,6 +28,7 @@ STAGES = {
     "before_reestimated": "At once, BatchNorm re-estimated",
     "after": "After fine-tuning",
 }
+RANKED = {"global": "over the whole network", "layer": "layer by layer"}
 WAYS = ("granularity", "ranking", "steps", "every", "at", "labels", "samples")
 MOST = 12
 """Settings in one picture; the data hold all."""
@@ -127,7 +128,7 @@ def _subtitle(rows: list[Row], found: Row, results: Results) -> list[str]:
     counts = {row["n"] for row in rows if row["kind"] == "mean"}
     ways = found["curves"]
     what = "/".join(dict.fromkeys(one["granularity"] for one in ways))
-    ranked = "/".join(dict.fromkeys(one["ranking"] for one in ways))
+    ranked = " or ".join(dict.fromkeys(RANKED[one["ranking"]] for one in ways))
     tuned = dict.fromkeys(
         one["epochs"] - one["at"] - (one["steps"] - 1) * one["every"] for one in ways
     )
@@ -135,7 +136,7 @@ def _subtitle(rows: list[Row], found: Row, results: Results) -> list[str]:
     points = f"Large points: mean with {INTERVAL}. Small points: single seeds."
     count = len({row["panel"] for row in rows})
     return [
-        f"{curves.setting(results.plan)}, {curves.seeds_words(counts)}. Pruned: {what}, ranked by"
+        f"{curves.setting(results.plan)}, {curves.seeds_words(counts)}. Pruned: {what}, ranked"
         f" {ranked}; then {epochs} epochs of fine-tuning. Score: {found['score']}.",
         means.ONE_SEED if max(counts) == 1 else points,
         *([f"The first {MOST} of {count} settings."] if count > MOST else []),
@@ -244,7 +245,7 @@ def _map(rows: list[Row], states: list[str], columns: int) -> Any:
     header = alt.Header(labelExpr=f"split(datum.label, '{panels.LINE}')", labelLineHeight=16)
     facet = shown.facet(
         facet=alt.Facet("state:N", title=None, sort=states, header=header), columns=columns
-    )
+    ).resolve_axis(x="independent", y="independent")  # below each, also in a row that is not full
     facet.data = alt.Undefined
     facet.transform = [alt.FilterTransform("datum.kind == 'correlation'")]
     return facet

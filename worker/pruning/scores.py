@@ -81,41 +81,32 @@ def theis(asked: Scored) -> list[Tensor]:
     with evaluation_mode(asked.model):
         for chunk in asked.shown.chunks():
             asked.tick()
-            outputs = _Outputs(asked.model, gates)
-            loss = cross_entropy(outputs.of(chunk.images), chunk.labels, reduction="sum")
-            found = torch.autograd.grad(loss, outputs.found, materialize_grads=True)
-            for total, output, gradient in zip(totals, outputs.found, found, strict=True):
-                by_gate = (
-                    (output.detach() * gradient).flatten(2)
-                    if output.dim() > 2
-                    else ((output.detach() * gradient)[:, :, None])
-                )
-                total += by_gate.sum(2, dtype=torch.float64).square().sum(0).cpu()
+            logits, outputs = _watched(asked.model, gates, chunk.images)
+            loss = cross_entropy(logits, chunk.labels, reduction="sum")
+            found = torch.autograd.grad(loss, outputs, materialize_grads=True)
+            for total, output, gradient in zip(totals, outputs, found, strict=True):
+                by_pixel = (output.detach() * gradient).reshape(*output.shape[:2], -1)
+                total += by_pixel.sum(2, dtype=torch.float64).square().sum(0).cpu()
     return [total / (2 * asked.shown.count) for total in totals]
 
 
-class _Outputs:
-    """A pass that keeps what these modules put out, in their order."""
+def _watched(
+    model: nn.Module, modules: list[nn.Module], images: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    """The logits, and what these modules put out on the way."""
+    kept: dict[nn.Module, Tensor] = {}
 
-    def __init__(self, model: nn.Module, modules: list[nn.Module]) -> None:
-        self.model, self.modules = model, modules
-        self.found: list[Tensor] = []
+    def keep(module: nn.Module, _: Any, output: Tensor) -> None:
+        kept[module] = output
 
-    def of(self, images: Tensor) -> Tensor:
-        kept: dict[nn.Module, Tensor] = {}
-
-        def keep(module: nn.Module, _: Any, output: Tensor) -> None:
-            kept[module] = output
-
-        hooks = [module.register_forward_hook(keep) for module in self.modules]
-        try:
-            with torch.enable_grad():
-                logits: Tensor = self.model(images)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        self.found = [kept[module] for module in self.modules]
-        return logits
+    hooks = [module.register_forward_hook(keep) for module in modules]
+    try:
+        with torch.enable_grad():
+            logits: Tensor = model(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return logits, [kept[module] for module in modules]
 
 
 def snip(asked: Scored) -> list[Tensor]:
