@@ -22,7 +22,7 @@ from api.errors import responses
 from api.routers.experiments import accepted, planned
 from api.service import Service
 from shared import numbers
-from shared.errors import Invalid
+from shared.errors import Fault, Invalid
 from shared.prune import Prune, blamed
 from shared.pruned import pruned
 
@@ -54,7 +54,7 @@ def prune(
     state of this experiment but `preparing`, which is 409."""
     asked = bodies.read(Prune, request.headers.get("content-type", ""), raw)
     with _blaming():
-        fork = asked.fork(_windows(service, id, asked.run))
+        fork = asked.fork(_windows(service, id, asked))
         if dry_run:
             return JSONResponse(planned(*service.forks.dry_run(id, fork)))
         return accepted(service, *service.forks.accept(id, fork, principal, idempotency_key))
@@ -70,10 +70,21 @@ def pruning(id: ExperimentId, results: MeasuredIn) -> Json:
     return {"id": id, "name": results.name} | found
 
 
-def _windows(service: Service, id: str, run: int) -> list[dict[str, Any]]:
+def _windows(service: Service, id: str, asked: Prune) -> list[dict[str, Any]]:
+    """Those of the run, if there is one. Invalid where it is pruned before: of what is gone by then
+    another pruning would have to know."""
     service.accepted(id)
     plan = service.plan_left(id)
-    return plan.runs[run].windows if plan is not None and run < len(plan.runs) else []
+    if plan is None or asked.run >= len(plan.runs):
+        return []
+    run = plan.runs[asked.run]
+    if run.pruning and run.pruning["sparsity"] and run.pruning["at"] < asked.epoch:
+        message = (
+            f"run: {asked.run} is pruned itself, after {run.pruning['at']} epochs: prune a dense"
+            " one, more, or up to there"
+        )
+        raise Invalid(message, [Fault("/run", "pruned-before", message)])
+    return run.windows
 
 
 @contextmanager

@@ -12,6 +12,7 @@ const MEASURED = {
   filters: { filters: "First-layer filters" },
   gradients: { gradients: "Gradients" },
   second_order: { second_order: "Second order" },
+  pruning: { pruning: "Pruning" },
 };
 const FORMATS = ["svg", "png", "pdf", "csv", "json"];
 const NORMALISATIONS = { raw: "as measured", share: "share of the total", per_parameter: "for each parameter", panel_max: "over the run's largest" };

@@ -49,6 +49,9 @@ def test_a_run_is_pruned_in_several_ways_and_equals_its_spec_trained_alone(lab, 
     assert lab.wait(new["id"])["state"] == lab.wait(again)["state"] == "succeeded"
     assert ends(lab, new["id"]) == ends(lab, again)
 
+    twice = http.post(new["links"]["pruning"], json=ASKED | {"run": 1, "epoch": 6})
+    assert twice.json()["errors"][0]["code"] == "pruned-before", twice.text
+
     found = http.get(new["links"]["pruning"]).json()
     assert [one["criterion"] for one in found["curves"]] == ["fisher", "random"]
     for one in found["curves"]:

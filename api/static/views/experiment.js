@@ -13,7 +13,7 @@ import { Plan } from "../plan.js";
 import { Runs } from "../runs.js";
 import { sheet } from "../sheet.js";
 
-const MEASURED = ["fisher", "gradients", "filters", "second_order"];
+const MEASURED = ["fisher", "gradients", "filters", "second_order", "pruning"];
 
 export async function show(main, { params: { id }, signal }) {
   const path = `/v1/experiments/${id}`;
