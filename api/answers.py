@@ -173,6 +173,22 @@ DELIVERY = record(
     tries=array(record(at=TIME, seconds=NUMBER, status=maybe(COUNT), reason=TEXT)),
 )
 
+PRUNING = record(
+    id=ID,
+    name=TEXT,
+    score=TEXT,
+    interval=TEXT,
+    curves=array(
+        record(variant=maybe(TEXT), criterion=TEXT, points=array(ANYTHING), area=ANYTHING)
+    ),
+    differences=array(
+        record(by=among("criterion", "setting"), one=COUNT, other=COUNT, area=ANYTHING)
+    ),
+    differences_left_out=COUNT,
+    correlations=array(ANYTHING),
+    numerics=array(TEXT),
+)
+
 UNREADABLE = array(record(id=TEXT, detail=TEXT))
 ANSWERS: dict[str, dict[str, Schema]] = {
     "submit_experiment": {
@@ -260,6 +276,11 @@ ANSWERS: dict[str, dict[str, Schema]] = {
     "show_preset": {
         "200": _and(PRESET, scale=TEXT, about=TEXT, spec=ANYTHING, open_questions=array(ANYTHING))
     },
+    "prune_experiment": {
+        "200": record(plan=PLAN, certain=TRUTH, spec=SHOWN_SPEC),
+        "202": _and(STATUS, spec=SHOWN_SPEC),
+    },
+    "experiment_pruning": {"200": PRUNING},
     "health": {"200": record(status=among("alive"))},
     "readiness": {
         "200": record(

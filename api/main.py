@@ -40,6 +40,7 @@ from api.routers import (
     measurements,
     page,
     plan,
+    pruning,
     results,
     tokens,
     upkeep,
@@ -107,7 +108,7 @@ def create_app(settings: Settings) -> FastAPI:
     parts = (
         experiments, forks, events, failures, measurements, results, fisher, analysis, checkpoints,
         export, datasets, catalog, tokens, upkeep, plan, workers, webhooks, compare,
-        information,
+        information, pruning,
     )  # fmt: skip
     for module in parts:
         app.include_router(module.router, dependencies=[READ, known], responses=errors.refusals())

@@ -14,6 +14,7 @@ from api.webhooks import NewWebhook
 from shared.fork import Fork
 from shared.measurements import LaterMeasurements
 from shared.presets import ABOUT, PRESETS, SCALES
+from shared.prune import Prune
 from shared.remarks import RemarksPatch
 from shared.spec import ExperimentSpec
 from shared.tokens import NewToken
@@ -123,6 +124,34 @@ FORK_EXAMPLES = {
     },
 }
 
+PRUNE_EXAMPLES = {
+    "criteria": {
+        "summary": "The first run at its end by three criteria, with two epochs of fine-tuning",
+        "value": {
+            "run": 0,
+            "epoch": 2,
+            "criterion": ["magnitude", "fisher", "random"],
+            "sparsities": [0, 0.5, 0.9],
+            "fine_tuning_epochs": 2,
+            "samples": 64,
+        },
+    },
+    "iterative": {
+        "summary": "Channels, in two steps, by an earlier state",
+        "value": {
+            "run": 1,
+            "epoch": 2,
+            "scored_at": 1,
+            "criterion": "theis",
+            "granularity": "channels",
+            "sparsities": [0, 0.5],
+            "steps": 2,
+            "fine_tuning_epochs": 1,
+            "learning_rate_restart": True,
+        },
+    },
+}
+
 TOKEN_EXAMPLES = {
     "student": {
         "summary": "May submit, for ten device hours in all and until the end of 2030",
@@ -173,6 +202,7 @@ PATCH_BODY["requestBody"]["content"][MERGE_PATCH] = PATCH_BODY["requestBody"]["c
     "application/json"
 ]
 FORK_BODY = _body(FORK_EXAMPLES, "Fork")
+PRUNE_BODY = _body(PRUNE_EXAMPLES, "Prune")
 TOKEN_BODY = _body(TOKEN_EXAMPLES, "NewToken")
 WEBHOOK_BODY = _body(WEBHOOK_EXAMPLES, "NewWebhook")
 
@@ -201,6 +231,8 @@ _FOLLOW = {
         "experiment_plan",
         "update_experiment",
         "delete_experiment",
+        "prune_experiment",
+        "experiment_pruning",
     )
 } | {
     "experiment_figure": {
@@ -270,7 +302,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     )
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
     for model in (
-        ExperimentSpec, Fork, LaterMeasurements, NewToken, NewWebhook, RemarksPatch,
+        ExperimentSpec, Fork, LaterMeasurements, NewToken, NewWebhook, Prune, RemarksPatch,
     ):  # fmt: skip
         schema = model.model_json_schema(ref_template=REFERENCE)
         schemas |= schema.pop("$defs", {})

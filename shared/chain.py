@@ -80,6 +80,7 @@ class Path(BaseModel):
     stretches: list[Stretch]
     windows: list[dict[str, Any]]
     changes: list[dict[str, Any]] = []
+    pruning: dict[str, Any] = {}
     keys: list[str]
     probes: list[tuple[int, Probe, str]] = []
     """(epoch, probe, digest)"""

@@ -98,6 +98,7 @@ def _path(run: RunPlan, plan: Plan) -> Path:
         stretches=[stretch for segment in segments for stretch in segment.stretches],
         windows=run.windows,
         changes=run.changes,
+        pruning=run.pruning,
         keys=[segments[0].parent, *(key for segment in segments for key in segment.keys)],
     )
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from shared.part import Count, Epoch, Every, Part
+from shared.pruning import Granularity, Labels
 
 SAMPLES = 1000
 """Images, where neither `samples` nor `relative_error` says how many."""
@@ -191,6 +192,15 @@ class Gradients(Probed):
     samples: int = Field(1000, ge=2, le=100_000, strict=True, description="Images.")
 
 
+class Saliency(Probed):
+    """Do criteria of pruning rank weights alike? Spearman's rank correlation of every two of them,
+    over the network and in each layer. Nothing is pruned."""
+
+    granularity: Granularity = Field("weights", description="What is ranked; theis: channels.")
+    labels: Labels = Field("model", description="Of the Fisher information, as for `pruning`.")
+    samples: int = Field(256, ge=1, le=100_000, strict=True, description="Images.")
+
+
 class Filters(Timed):
     """The weights of the first layer, as images: which spatial frequencies does it look at?"""
 
@@ -295,6 +305,7 @@ class Measurements(Part):
     information_plane: InformationPlane | None = Field(None, exclude_if=operator.not_)
     scoring: Scoring = Scoring()
     linear_path: LinearPath | None = Field(None, exclude_if=operator.not_)
+    saliency: Saliency | None = Field(None, exclude_if=operator.not_)
 
 
 class _Anywhere(Timed):
@@ -325,7 +336,11 @@ class LaterInformationPlane(_Anywhere, InformationPlane):
     __doc__ = InformationPlane.__doc__
 
 
-PARTS = ("fisher", "second_order", "gradients", "filters", "information_plane")
+class LaterSaliency(_Anywhere, Saliency):
+    __doc__ = Saliency.__doc__
+
+
+PARTS = ("fisher", "second_order", "gradients", "filters", "information_plane", "saliency")
 """What can be asked for at epochs of the user's choice."""
 LINE = "linear_path"
 """What is measured at the end of a run."""
@@ -340,6 +355,7 @@ class LaterMeasurements(Part):
     gradients: LaterGradients | None = None
     filters: LaterFilters | None = None
     information_plane: LaterInformationPlane | None = Field(None, exclude_if=operator.not_)
+    saliency: LaterSaliency | None = Field(None, exclude_if=operator.not_)
     linear_path: LinearPath | None = Field(
         None,
         exclude_if=operator.not_,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from shared.plan import Plan, RunPlan
+from shared.pruning import Pruning
 from shared.results import Results
 from shared.spec import REGULARISERS, Window
 
@@ -27,6 +28,8 @@ class Placed(Protocol):
     def windows(self) -> list[dict[str, Any]]: ...
     @property
     def changes(self) -> list[dict[str, Any]]: ...
+    @property
+    def pruning(self) -> dict[str, Any]: ...
     @property
     def epochs(self) -> int: ...
 
@@ -125,7 +128,20 @@ def recovery(run: Placed) -> int:
 def _place(run: Placed) -> str:
     own = deficits(run)
     setting = [w for w in run.windows if w not in own and w["end"] > w["start"]]
-    return json.dumps([run.config, run.changes, elsewhere(run), setting], sort_keys=True)
+    place = [run.config, run.changes, elsewhere(run), setting, pruned(run)]
+    return json.dumps(place, sort_keys=True)
+
+
+def pruned(run: Placed) -> dict[str, Any]:
+    """How a run is pruned, but for the epochs: the peak at which two runs are scored may be
+    another in each."""
+    asked = {name: value for name, value in run.pruning.items() if name not in ("at", "scored_at")}
+    return asked | ({"earlier": run.pruning["scored_at"] is not None} if asked else {})
+
+
+def last_step(run: RunPlan) -> int:
+    """Epochs before the last step of a run's pruning; its length where nothing is pruned."""
+    return Pruning(**run.pruning).last if run.pruning else run.epochs
 
 
 def elsewhere(run: Placed) -> dict[str, Any]:

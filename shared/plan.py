@@ -63,6 +63,8 @@ class RunPlan(BaseModel):
     windows: list[dict[str, Any]]
     changes: list[dict[str, Any]] = Field([], exclude_if=operator.not_)
     """What of how it is trained is other from an epoch on: `schedule.changes`."""
+    pruning: dict[str, Any] = Field({}, exclude_if=operator.not_)
+    """As it was asked for, a sparsity of 0 too."""
     segments: list[int]
     probes: list[tuple[int, str, str]]
     """(epoch, state key, probe digest)"""

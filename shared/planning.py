@@ -8,7 +8,15 @@ from shared.errors import Fault, Invalid
 from shared.facts import lookup, provisional
 from shared.plan import Plan
 from shared.records import Records
-from shared.schedule import Facts, changes, check_against, config, keys, timeline
+from shared.schedule import (
+    Facts,
+    changes,
+    check_against,
+    config,
+    keys,
+    prunings,
+    timeline,
+)
 from shared.settings import Settings
 from shared.spec import ExperimentSpec, RunSpec
 from shared.storage import Storage
@@ -100,9 +108,14 @@ def _path(
         stretches=stretches,
         windows=[w.model_dump() | {"end": w.epochs.stop} for w in run.windows],
         changes=changes(run),
+        pruning=run.pruning.model_dump() if run.pruning else {},
         keys=keys(settings, stretches),
         probes=probe.probes(spec, run, stretches, facts),
-        checkpoints=probe.asked_epochs(kept.every, kept.epochs, run.total_epochs) if kept else [],
+        checkpoints=sorted(
+            {step["scored_at"] for step in prunings(run).values() if "scored_at" in step}.union(
+                probe.asked_epochs(kept.every, kept.epochs, run.total_epochs) if kept else []
+            )
+        ),
     )
 
 

@@ -20,10 +20,11 @@ from shared.measurements import (
     LaterMeasurements,
     Measurements,
     Probed,
+    Saliency,
     SecondOrder,
     Timed,
 )
-from shared.schedule import Facts, Stimulus, Stretch, digest
+from shared.schedule import Facts, Stimulus, Stretch, digest, prunings
 from shared.spec import NOT_OF_IMAGES, RunSpec
 
 Probe = dict[str, Any]
@@ -35,9 +36,11 @@ FILTERS = "filters"
 INFORMATION_PLANE = "information_plane"
 ACCURACY = "accuracy"
 LINEAR_PATH = "linear_path"
+SALIENCY = "saliency"
+PRUNED = "pruned"
 KINDS = (
     FISHER, "gradient", "hessian_eigenvalue", "hessian_trace", SECOND_ORDER, LAYER_GRADIENTS,
-    FILTERS, INFORMATION_PLANE, ACCURACY, LINEAR_PATH,
+    FILTERS, INFORMATION_PLANE, ACCURACY, LINEAR_PATH, SALIENCY, PRUNED,
 )  # fmt: skip
 
 
@@ -64,6 +67,7 @@ def probes(
     ]
     if isinstance(asked, Measurements):
         found += _scoring(asked, run, stretches, there)
+        found += _pruned(run, stretches, there)
     found.sort(key=lambda one: one[0])
     return list(_named_once(found))
 
@@ -157,6 +161,27 @@ def _scoring(
         )
 
 
+def _pruned(
+    run: RunSpec, stretches: list[Stretch], there: dict[str, int]
+) -> Iterator[tuple[int, Probe]]:
+    """Of each state that is to be pruned: what is left of it, before any training."""
+    for epoch, step in prunings(run).items():
+        looks = {"samples": min(step["samples"], there["train"])} if "samples" in step else {}
+        yield (
+            epoch,
+            {
+                "kind": PRUNED,
+                "prune": step | looks,
+                "split": "test",
+                "stimulus": [],
+                "probe_set": "fixed",
+                "samples": there["test"],
+                "statistics_stimulus": current(stretches, epoch),
+                "statistics_samples": there["train"],
+            },
+        )
+
+
 def _stimuli(part: Probed, run: RunSpec, stretches: list[Stretch], epoch: int) -> list[Stimulus]:
     choices: dict[str, list[Stimulus]] = {
         "current": [current(stretches, epoch)],
@@ -198,6 +223,9 @@ def _probes(
     if isinstance(part, InformationPlane):
         samples = min(part.samples, there)
         yield {"kind": INFORMATION_PLANE, **shown, "samples": samples, **_estimators(part, run)}
+    if isinstance(part, Saliency):
+        options: Probe = {"granularity": part.granularity, "labels": part.labels}
+        yield {"kind": SALIENCY, **shown, **options, "samples": min(part.samples, there)}
     if isinstance(part, Fisher):
         yield {"kind": FISHER, **shown, **_method(part), **_number(part, there)}
         samples = min(part.samples or SIDE_SAMPLES, there)

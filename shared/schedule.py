@@ -48,7 +48,7 @@ class Facts:
 
 
 class Stretch(Part):
-    """Consecutive epochs [start, end) with one stimulus and one start of the schedule."""
+    """Consecutive epochs [start, end) with one stimulus, one start of the schedule, one mask."""
 
     start: int
     end: int
@@ -62,6 +62,8 @@ class Stretch(Part):
     """Parts of the config that are others here."""
     changed: int = Field(0, exclude_if=operator.not_)
     """Epoch since which they are."""
+    pruning: Config = Field({}, exclude_if=operator.not_)
+    """The last step of pruning: `at` the start of which epoch, and what it does."""
 
 
 def timeline(run: RunSpec) -> list[Stretch]:
@@ -72,11 +74,13 @@ def timeline(run: RunSpec) -> list[Stretch]:
     optimizers = _restarts(run, run.training.optimizer_restart)
     optimizers |= {c.at for c in run.training.changes if c.set.optimizer_restart}
     settings = changed_settings(run.training)
+    prunes = prunings(run)
     edges = (
         {0, total}
         | rates
         | optimizers
         | settings.keys()
+        | prunes.keys()
         | {e for w in windows for e in (w.epochs.start, w.epochs.stop)}
     )
     cuts = sorted(e for e in edges if e <= total)
@@ -89,10 +93,26 @@ def timeline(run: RunSpec) -> list[Stretch]:
             optimizer_restart=max((r for r in optimizers if r <= start), default=0),
             settings=settings[changed] if changed else {},
             changed=changed,
+            pruning=max(
+                ({"at": e} | step for e, step in prunes.items() if e <= start),
+                key=operator.itemgetter("at"),
+                default={},
+            ),
         )
         for start, end in pairwise(cuts)
         for changed in (max((e for e in settings if e <= start), default=0),)
     ]
+
+
+def prunings(run: RunSpec) -> dict[int, Config]:
+    """Epoch -> the step of pruning at its start; one at the run's end changes no epoch of it. What
+    is looked at is shown as the network was last shown it."""
+
+    def shown(epoch: int) -> Stimulus:
+        last = max(epoch - 1, 0)
+        return [w.stimulus() for w in run.windows if w.changes_images and last in w.epochs]
+
+    return {} if run.pruning is None else run.pruning.prunes(run.total_epochs, shown)
 
 
 def changed_settings(training: Training) -> dict[int, Config]:
@@ -237,6 +257,8 @@ def _steps(stretches: list[Stretch]) -> Iterator[bytes]:
 def _interventions(stretch: Stretch, epoch: int) -> dict[str, Any]:
     """What happens at the start of an epoch, beside what it shows."""
     change = {"change": stretch.settings} if 0 < epoch == stretch.changed else {}
+    if stretch.pruning and epoch == stretch.pruning["at"]:
+        change["prune"] = {name: value for name, value in stretch.pruning.items() if name != "at"}
     at = {
         "learning_rate_restart": stretch.restart,
         "optimizer_restart": stretch.optimizer_restart,

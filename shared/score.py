@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from shared.partners import partners, points, recovery
+from shared.partners import last_step, partners, points, recovery
 from shared.plan import Plan, RunPlan
 from shared.probe import ACCURACY
 from shared.results import Results
@@ -61,9 +61,13 @@ def reestimated(plan: Plan, run: RunPlan, n: int) -> bool:
 
 def scored_epochs(run: RunPlan, most: int = LAST_EPOCHS) -> int:
     """How many epochs at a run's end are scored: `most`, but no more than the latter half of those
-    after its last window (of all, where a window lasts to the end). A short run would else be
-    scored under its deficit, or while it still learns its first steps."""
-    return max(1, min(most, (recovery(run) or run.epochs) // 2))
+    after its last window (of all, where a window lasts to the end), and of those after the last
+    step of its pruning. A short run would else be scored under its deficit, before it was pruned,
+    or while it still learns its first steps."""
+    after = recovery(run) or run.epochs
+    if run.pruning:
+        after = min(after, run.epochs - last_step(run))
+    return max(1, min(most, after // 2))
 
 
 def score_words(runs: Iterable[RunPlan], plan: Plan | None = None) -> str:

@@ -6,12 +6,14 @@ with its `name`, added to the union below it, and one function in `worker/`. How
 trained stands in `training.py`.
 """
 
+import operator
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from shared.measurements import Measurements
 from shared.part import Count, Epoch, Every, Part
+from shared.pruning import Pruning
 from shared.training import Rate, Training
 
 DATASET_NAME = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
@@ -276,6 +278,10 @@ class RunSpec(Part):
     training: Training
     deficit: Deficit | None = Field(None, description="Short form of one entry in `deficits`.")
     deficits: list[Deficit] = Field([], max_length=64, description="Windows of one timeline.")
+    # Left out where nothing is pruned: specs are as they were, for earlier programs too.
+    pruning: Pruning | None = Field(
+        None, exclude_if=operator.not_, description="Weights that are taken away on the way."
+    )
 
     @property
     def windows(self) -> list[AnyWindow]:
@@ -312,6 +318,25 @@ class RunSpec(Part):
                     f"'training': a change at epoch {change.at} comes after the run's"
                     f" {self.total_epochs} epochs"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _pruning_holds(self) -> "RunSpec":
+        asked, total = self.pruning, self.total_epochs
+        if asked is None:
+            return self
+        if asked.at > total:
+            raise ValueError(f"'pruning': 'at' ({asked.at}) lies after the run's {total} epochs")
+        if asked.last > total:
+            raise ValueError(
+                f"'pruning': the last of {asked.steps} steps is at epoch {asked.last}, after the"
+                f" run's {total} epochs: give fewer, closer together, or a longer run"
+            )
+        if asked.granularity == "channels" and getattr(self.model, "depth", 2) == 1:
+            raise ValueError(
+                "'pruning': this network has its last layer alone, whose outputs are the classes:"
+                " there are no channels to take away; give granularity weights"
+            )
         return self
 
 

@@ -267,7 +267,7 @@ def _meaning(run: RunSpec) -> bytes:
     windows = [w.model_dump(exclude={"length"}) | {"end": w.epochs.stop} for w in run.windows]
     training = run.training.model_dump(exclude={"epochs_after_deficit"})
     training["changes"] = changes(run)
-    rest = run.model_dump(include={"dataset", "model"})
+    rest = run.model_dump(include={"dataset", "model", "pruning"})
     return rfc8785.dumps(
         rest | {"windows": windows, "training": training | {"epochs": run.total_epochs}}
     )

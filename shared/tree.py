@@ -80,6 +80,7 @@ class _Planner:
             config=self.configs[path.keys[0]],
             windows=path.windows,
             changes=path.changes,
+            pruning=path.pruning,
             segments=segments,
             probes=[(epoch, path.keys[epoch], digest) for epoch, _, digest in path.probes],
         )

@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shared.arrays import hash_order
 from shared.probe import LINEAR_PATH
 from worker import accuracy, curvature, filters, fisher, information, linear_path, rng
-from worker.deficits import Stimulus
+from worker.pruning import left, saliency
+from worker.pruning.step import scored_on
 from worker.shown import Shown
+from worker.shown import first_of as _first
+from worker.shown import shown_by as _shown
 from worker.train import Tick, Trainer
 
 Probe = dict[str, Any]
@@ -73,6 +75,20 @@ def _filters(trainer: Trainer, probe: Probe, epoch: int, tick: Tick) -> Values:
     return filters.measure(trainer.model, trainer.shape, tick)
 
 
+def _saliency(trainer: Trainer, probe: Probe, epoch: int, tick: Tick) -> Values:
+    asked = _asked(trainer, probe, epoch)
+    of = (probe["granularity"], probe["labels"])
+    return saliency.measure(scored_on(trainer, asked, *of, epoch, tick))
+
+
+def _pruned(trainer: Trainer, probe: Probe, epoch: int, tick: Tick) -> Values:
+    """Statistics from training images as they were last shown."""
+    rows = _first(trainer, "train", probe["statistics_samples"])
+    training = _shown(trainer, "train", rows, probe["statistics_stimulus"], epoch)
+    asked = _asked(trainer, probe, epoch)
+    return left.measure(trainer, probe["prune"], asked, training, epoch, tick)
+
+
 PROBES: dict[str, Measure] = {
     "fisher": _of_images(fisher.measure),
     "gradient": _of_images(curvature.gradient.measure),
@@ -83,6 +99,8 @@ PROBES: dict[str, Measure] = {
     "filters": _filters,
     "information_plane": _of_images(information.plane.measure),
     "accuracy": _accuracy,
+    "saliency": _saliency,
+    "pruned": _pruned,
 }
 
 
@@ -90,19 +108,6 @@ def _asked(trainer: Trainer, probe: Probe, epoch: int) -> Shown:
     """The probe's images under its stimulus."""
     indices = _indices(trainer, probe, epoch)
     return _shown(trainer, probe["split"], indices, probe["stimulus"], epoch)
-
-
-def _shown(trainer: Trainer, split: str, indices: Tensor, stimulus: Stimulus, epoch: int) -> Shown:
-    """Images (C, H, W), not augmented.
-
-    Noise that is redrawn in every epoch is shown as in the last epoch that was trained.
-    """
-    epoch_shown = max(epoch - 1, 0)
-
-    def make(rows: slice) -> tuple[Tensor, Tensor]:
-        return trainer.show(split, indices[rows], stimulus, epoch_shown)
-
-    return Shown(len(indices), make)
 
 
 def _indices(trainer: Trainer, probe: Probe, epoch: int) -> Tensor:
@@ -114,8 +119,3 @@ def _indices(trainer: Trainer, probe: Probe, epoch: int) -> Tensor:
         order = torch.randperm(total, generator=rng.generator(0, f"probe_set:{split}", epoch))
         return order[:asked].to(trainer.device)
     return _first(trainer, split, asked)
-
-
-def _first(trainer: Trainer, split: str, count: int) -> Tensor:
-    order = hash_order(split, len(trainer.labels[split]))
-    return torch.tensor(order[:count]).to(trainer.device)

@@ -14,9 +14,10 @@ from shared import moments, names, numbers
 from shared.chain import Manifest
 from shared.errors import Corrupt, NotFound, NotReady
 from shared.plan import Plan, Segment
-from shared.schedule import Stretch, learning_rate, under
+from shared.schedule import Stretch, keys, learning_rate, under
 from worker import meters
 from worker.bench import Bench
+from worker.pruning import step as pruning
 from worker.train import Trainer
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ class States:
         self.config = plan.configs[segment.config]
         self.stretches = plan.leading_to(segment)
         self.numerics = bench.provenance["numerics"]
+        trainer.earlier = self._earlier
 
     def verify(self) -> None:
         """Train again what leads through this segment and has lost one of its blobs."""
@@ -86,6 +88,27 @@ class States:
         which may be others for every run that goes on from here."""
         self.trainer.adopt(under(self.config, self._stretch(epoch - 1)) if epoch else self.config)
         self.trainer.load(checkpoint)
+
+    def _earlier(self, epoch: int) -> Trainer:
+        """The run's state after fewer epochs, on a trainer beside this one: from the last stored
+        state before it, however the run is cut by now."""
+        states = States(self.bench, self.plan, self.segment, self.trainer.beside())
+        path = keys(self.config, self.stretches)
+        start, manifest = states._last_stored(path, epoch)
+        if manifest is None:
+            states._load(None, 0)
+        else:
+            states.restore(manifest)
+        for between in range(start, epoch):
+            states.train_epoch(between)
+        meters.EPOCHS["replayed"].inc(epoch - start)
+        return states.trainer
+
+    def _last_stored(self, path: list[str], epoch: int) -> tuple[int, Manifest | None]:
+        for at in range(epoch, 0, -1):
+            if (found := self.records.manifest(self.segment.scope, path[at])) is not None:
+                return at, found
+        return 0, None
 
     def _stretch(self, epoch: int) -> Stretch:
         return next(s for s in self.stretches if s.start <= epoch < s.end)
@@ -171,6 +194,7 @@ class States:
         self.trainer.adopt(settings)
         if 0 < epoch == stretch.optimizer_restart:
             self.trainer.forget_momentum()
+        pruning.begin(self.trainer, stretch.pruning, epoch, self.bench.tick)
         metrics = self.trainer.train_epoch(epoch, stretch.stimulus, rate, self.bench.tick)
         took = time.monotonic() - began
         meters.SECONDS["training"].inc(took)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from copy import deepcopy
+from copy import copy, deepcopy
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,10 @@ class Trainer:
         self._scale = (1 / (255 * std)).to(self.device)
         self._offset = (-mean / std).to(self.device)
         self._kept: tuple[dict[str, Any], dict[str, Any]] | None = None
+        self.hold: Callable[[], None] | None = None
+        """Called between the backward pass and the step: what keeps pruned weights at 0."""
+        self.earlier: Callable[[int], Trainer] = _nowhere
+        """A trainer beside this one, in the run's state after fewer epochs."""
         self._usual = self._settings()
         self.load(None)
 
@@ -95,6 +99,7 @@ class Trainer:
         """Go to a checkpoint's state; None: to the initial state of the config's seed."""
         model = build(self.config["model"], self.shape, self.classes, self.seed)
         self.model = model.to(self.device)
+        self.hold = None
         self.forget_momentum()
         if data is not None:
             checkpoint.restore(self.model, self.optimizer, data)
@@ -102,6 +107,13 @@ class Trainer:
     def forget_momentum(self) -> None:
         """An optimiser that has made no step yet: without momentum or moments."""
         self.optimizer = _optimizer(self.model, self.config["optimizer"])
+
+    def beside(self) -> "Trainer":
+        """Another one with the same images, at the initial state."""
+        other = copy(self)
+        other._kept = None
+        other.load(None)
+        return other
 
     def remember(self) -> None:
         """Keep this state, in place of the one before, for as long as nothing else is adopted.
@@ -164,6 +176,8 @@ class Trainer:
         loss = F.cross_entropy(logits, labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if self.hold is not None:
+            self.hold()
         self.optimizer.step()
         return _sums(loss.detach(), logits, labels)
 
@@ -230,6 +244,10 @@ class Trainer:
 
     def _labels(self, labels: Any) -> Tensor:
         return torch.from_numpy(np.array(labels, dtype=np.int64)).to(self.device)
+
+
+def _nowhere(epoch: int) -> "Trainer":
+    raise ValueError(f"nobody has said where the state after {epoch} epochs is stored")
 
 
 def _sums(loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:

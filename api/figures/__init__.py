@@ -18,6 +18,7 @@ from api.figures import (
     information_plane,
     learning_curves,
     plasticity,
+    pruning,
     relative_accuracy,
     second_order,
     sensitivity,
@@ -37,6 +38,7 @@ FIGURES: dict[str, Callable[..., dict[str, Any]]] = {
     "second_order": second_order.build,
     "information_plane": information_plane.build,
     "bottleneck": bottleneck.build,
+    "pruning": pruning.build,
 }
 NORMALISED = ("fisher_layers",)
 """Those that take a `normalisation`."""

@@ -36,6 +36,7 @@ POLL_SECONDS = 2
 PARTS = (
     "spec", "runs", "metrics", "annotations", "fisher", "second_order", "summary", "analysis",
     "checkpoints", "measurements", "events", "failures", "plan", "cancel", "retry", "fork",
+    "pruning",
 )  # fmt: skip
 
 

@@ -98,6 +98,17 @@ class Experiment(Results):
         """What the fork would cost; nothing is stored."""
         return self._planned(f"{self._path}/fork", _fork(run, epoch, set, more))
 
+    def prune(
+        self, run: int = 0, epoch: int = 0, key: str | None = None, **more: Any
+    ) -> "Experiment":
+        """A new experiment in which this one's run is pruned after so many epochs, by each
+        `criterion` to each of `sparsities`; `pruning()` of that one has what came of it."""
+        return self._made(f"{self._path}/pruning", _fork(run, epoch, None, more), key)
+
+    def plan_prune(self, run: int = 0, epoch: int = 0, **more: Any) -> Plan:
+        """What the pruning would cost; nothing is stored."""
+        return self._planned(f"{self._path}/pruning", _fork(run, epoch, None, more))
+
     def measure(
         self,
         measurements: "LaterMeasurements | Mapping[str, Any] | None" = None,

@@ -74,6 +74,10 @@ class Results(Checkpoints):
         where runs stand, and what late removals leave."""
         return dict(self._http.get(f"{self._path}/analysis"))
 
+    def pruning(self) -> Json:
+        """Accuracy against sparsity before and after fine-tuning, areas and their differences."""
+        return dict(self._http.get(f"{self._path}/pruning"))
+
     def failures(self) -> list[Json]:
         """Of each failed run every attempt: its worker, how it ended, and the end of its log."""
         return list(self._http.get(f"{self._path}/failures")["failures"])

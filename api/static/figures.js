@@ -14,6 +14,7 @@ const MEASURED = {
   second_order: { second_order: "Second order" },
   information_plane: { information_plane: "Information plane" },
   linear_path: { bottleneck: "Bottleneck" },
+  pruning: { pruning: "Pruning" },
 };
 const FORMATS = ["svg", "png", "pdf", "csv", "json"];
 const NORMALISATIONS = { raw: "as measured", share: "share of the total", per_parameter: "for each parameter", panel_max: "over the run's largest" };

@@ -21,7 +21,7 @@ JSON = "application/json"
 OF_REMOVAL = (
     "fig1a", "fig2left", "fig2right", "fig3left", "fig3centre", "fig3right", "adam", "weight_decay",
 )  # fmt: skip
-OF_THE_LECTURE = ("information_plane", "bottleneck")
+OF_THE_LECTURE = ("information_plane", "bottleneck", "pruning")
 OF_THE_PAPER = [name for name in PRESETS if name not in ("deep_linear", *OF_THE_LECTURE)]
 everywhere = pytest.mark.parametrize(
     ("name", "scale"), [(name, scale) for name in PRESETS for scale in SCALES]

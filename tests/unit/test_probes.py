@@ -16,10 +16,11 @@ from shared.measurements import (
     InformationPlane,
     LaterMeasurements,
     Measurements,
+    Saliency,
     Scoring,
     SecondOrder,
 )
-from shared.probe import ACCURACY, FILTERS, FISHER, KINDS, LAYER_GRADIENTS, LINEAR_PATH
+from shared.probe import ACCURACY, FILTERS, FISHER, KINDS, LAYER_GRADIENTS, LINEAR_PATH, PRUNED
 from shared.probe import probes as probes_of
 from shared.schedule import Facts, timeline
 from shared.spec import RunSpec
@@ -81,6 +82,10 @@ def asking(kind: str, spec: dict[str, Any]) -> Measurements:
             return Measurements(filters=Filters(epochs=[0]))
         case "information_plane":
             return Measurements(information_plane=InformationPlane(**shown, layers=[0, 6]))
+        case "saliency":
+            return Measurements(saliency=Saliency(**shown))
+        case "pruned":
+            return Measurements()
         case "accuracy":
             scoring = Scoring(batchnorm_statistics="reestimated", samples=spec["samples"])
             return Measurements(scoring=scoring)
@@ -92,7 +97,8 @@ def probe(**changes: Any) -> dict[str, Any]:
     spec = {"epochs": [0], "samples": 40, "beside": [], **changes}
     kind = spec.pop("kind", FISHER)
     stimulus = spec.pop("stimulus", [])
-    run = RunSpec.model_validate({"training": {"epochs": 5}})
+    pruning = {"at": 2, "sparsity": 0.5, "criterion": "fisher"} if kind == PRUNED else None
+    run = RunSpec.model_validate({"training": {"epochs": 5}, "pruning": pruning})
     found = probes_of(asking(kind, spec), run, timeline(run), FACTS)
     made = next(one for _, one, _ in found if one["kind"] == kind)
     if kind == FILTERS:

@@ -13,7 +13,7 @@ import { Plan } from "../plan.js";
 import { Runs } from "../runs.js";
 import { sheet } from "../sheet.js";
 
-const MEASURED = ["fisher", "gradients", "filters", "second_order", "information_plane", "linear_path"];
+const MEASURED = ["fisher", "gradients", "filters", "second_order", "information_plane", "linear_path", "pruning"];
 
 export async function show(main, { params: { id }, signal }) {
   const path = `/v1/experiments/${id}`;
