@@ -15,9 +15,7 @@ from shared.probe import LINEAR_PATH
 from worker import accuracy, curvature, filters, fisher, information, linear_path, rng
 from worker.pruning import left, saliency
 from worker.pruning.step import scored_on
-from worker.shown import Shown
-from worker.shown import first_of as _first
-from worker.shown import shown_by as _shown
+from worker.shown import Shown, first_of, shown_by
 from worker.train import Tick, Trainer
 
 Probe = dict[str, Any]
@@ -43,7 +41,9 @@ def measure_between(
     """The values of a probe that looks from another run's network to the trainer's own."""
     assert probe["kind"] == LINEAR_PATH
     shown = {
-        split: _shown(trainer, split, _first(trainer, split, probe[f"{split}_samples"]), [], epoch)
+        split: shown_by(
+            trainer, split, first_of(trainer, split, probe[f"{split}_samples"]), [], epoch
+        )
         for split in ("train", "test")
     }
     batch_size = trainer.config["batch_size"]
@@ -64,8 +64,8 @@ def _of_images(measure: OfImages) -> Measure:
 
 def _accuracy(trainer: Trainer, probe: Probe, epoch: int, tick: Tick) -> Values:
     """Statistics from the first training images in hash order, as they were last shown."""
-    rows = _first(trainer, "train", probe["statistics_samples"])
-    training = _shown(trainer, "train", rows, probe["statistics_stimulus"], epoch)
+    rows = first_of(trainer, "train", probe["statistics_samples"])
+    training = shown_by(trainer, "train", rows, probe["statistics_stimulus"], epoch)
     asked, batch_size = _asked(trainer, probe, epoch), trainer.config["batch_size"]
     found = accuracy.measure(trainer.model, asked, training, batch_size, tick)
     return found | {"batchnorm_statistics": "reestimated"}
@@ -83,8 +83,8 @@ def _saliency(trainer: Trainer, probe: Probe, epoch: int, tick: Tick) -> Values:
 
 def _pruned(trainer: Trainer, probe: Probe, epoch: int, tick: Tick) -> Values:
     """Statistics from training images as they were last shown."""
-    rows = _first(trainer, "train", probe["statistics_samples"])
-    training = _shown(trainer, "train", rows, probe["statistics_stimulus"], epoch)
+    rows = first_of(trainer, "train", probe["statistics_samples"])
+    training = shown_by(trainer, "train", rows, probe["statistics_stimulus"], epoch)
     asked = _asked(trainer, probe, epoch)
     return left.measure(trainer, probe["prune"], asked, training, epoch, tick)
 
@@ -107,7 +107,7 @@ PROBES: dict[str, Measure] = {
 def _asked(trainer: Trainer, probe: Probe, epoch: int) -> Shown:
     """The probe's images under its stimulus."""
     indices = _indices(trainer, probe, epoch)
-    return _shown(trainer, probe["split"], indices, probe["stimulus"], epoch)
+    return shown_by(trainer, probe["split"], indices, probe["stimulus"], epoch)
 
 
 def _indices(trainer: Trainer, probe: Probe, epoch: int) -> Tensor:
@@ -118,4 +118,4 @@ def _indices(trainer: Trainer, probe: Probe, epoch: int) -> Tensor:
     if probe["probe_set"] == "redrawn":
         order = torch.randperm(total, generator=rng.generator(0, f"probe_set:{split}", epoch))
         return order[:asked].to(trainer.device)
-    return _first(trainer, split, asked)
+    return first_of(trainer, split, asked)
