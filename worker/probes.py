@@ -36,7 +36,7 @@ def measure(trainer: Trainer, probe: Probe, epoch: int, tick: Tick) -> Values:
 
 
 def measure_between(
-    there: nn.Module, here: nn.Module, trainer: Trainer, probe: Probe, epoch: int, tick: Tick
+    there: nn.Module, trainer: Trainer, probe: Probe, epoch: int, tick: Tick
 ) -> Values:
     """The values of a probe that looks from another run's network to the trainer's own."""
     assert probe["kind"] == LINEAR_PATH
@@ -47,7 +47,7 @@ def measure_between(
         for split in ("train", "test")
     }
     batch_size = trainer.config["batch_size"]
-    return linear_path.measure(there, here, shown, probe["points"], batch_size, tick)
+    return linear_path.measure(there, trainer.model, shown, probe["points"], batch_size, tick)
 
 
 def _of_images(measure: OfImages) -> Measure:

@@ -5,7 +5,6 @@ No Celery and no Redis here: whoever calls says how to tick, and what to do afte
 
 import logging
 import time
-from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -150,19 +149,18 @@ class _Work:
     def _values(self, probe: Probe, epoch: int) -> dict[str, Any]:
         if probe["kind"] != LINEAR_PATH:
             return probes.measure(self.trainer, probe, epoch, self.bench.tick)
-        here = deepcopy(self.trainer.model)
         there = self._other(probe["other"])
-        self.states.load(self.segment.state(epoch), epoch)
-        return probes.measure_between(there, here, self.trainer, probe, epoch, self.bench.tick)
+        return probes.measure_between(there, self.trainer, probe, epoch, self.bench.tick)
 
     def _other(self, state: dict[str, Any]) -> nn.Module:
-        """The network of another run of this plan, at its end. The trainer is left there."""
+        """The network of another run of this plan, at its end."""
         needed = [one for one in self.segment.needs if one[1] == state["key"]]
         leading = next((s for s in self.plan.segments if (s.scope, s.key) in needed), None)
         if leading is None:
             raise NotReady(f"state {state['key']} is of no run of this plan")
-        States(self.bench, self.plan, leading, self.trainer).load(state["key"], state["epoch"])
-        return deepcopy(self.trainer.model)
+        beside = self.trainer.beside()
+        States(self.bench, self.plan, leading, beside).load(state["key"], state["epoch"])
+        return beside.model
 
     def _keep(self, key: str, digest: str, record: dict[str, Any]) -> None:
         """A measurement, unless there is one that verifies."""

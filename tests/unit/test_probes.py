@@ -152,7 +152,7 @@ def test_a_line_to_another_network_does_not_change_training() -> None:
     for epoch in range(2):
         expected = alone.train_epoch(epoch, BLUR, 0.05, idle)
         torch.manual_seed(5)
-        probes.measure_between(other, watched.model, watched, line, epoch, idle)
+        probes.measure_between(other, watched, line, epoch, idle)
         assert torch.equal(torch.get_rng_state(), torch.Generator().manual_seed(5).get_state())
         assert expected == watched.train_epoch(epoch, BLUR, 0.05, idle)
         assert alone.checkpoint() == watched.checkpoint()
