@@ -53,6 +53,7 @@ class Retries:
         return [names.experiment_of(name) for name in self.store.names(names.retries(id))]
 
     def _ended_badly(self, id: str) -> "Accepted":
+        self.service.outcomes.of(id, now=True)  # another process may have ended it just now
         state = self.service.status(id)["state"]
         if state == "succeeded":
             raise Conflict(
