@@ -1,7 +1,7 @@
 """Tables as answers: a bare array by pages, or whole in a stream of CSV, JSON Lines, Parquet."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -47,6 +47,32 @@ RowCount = Annotated[
 def chosen(runs: list[RunPlan], asked: list[int] | None) -> list[RunPlan]:
     named = None if asked is None else frozenset(asked)
     return [run for run in runs if named is None or run.index in named]
+
+
+def flat(
+    name: str,
+    of_run: Callable[[Results, RunPlan], Iterable[Row]],
+    columns: Callable[[Results], list[str]],
+    id: str,
+    results: Results,
+    run: list[int] | None,
+    format: Literal["json", Whole],
+    page_size: int | None,
+    page_token: str | None,
+) -> Response:
+    """The table `name` of flat rows, as its parameters ask for it."""
+    given = {"run": run}
+    filters = {"list": name, "id": id, **given}
+    first = pages.count(page_token, filters)
+    found = (row for one in chosen(results.plan.runs, run) for row in of_run(results, one))
+    if format != "json":
+        filename = f"{id}-{name.replace('_', '-')}"
+        return stream(format, found, columns(results), results, filename)
+    most = size(page_size)
+    page = list(itertools.islice(found, first, first + most + 1))
+    token = pages.token(first + most, filters) if len(page) > most else None
+    path = f"/v1/experiments/{id}/{name}"
+    return array(page[:most], path, given | {"page_size": most}, token)
 
 
 def size(given: int | None) -> int:

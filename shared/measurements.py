@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from shared.part import Count, Epoch, Every, Part
+from shared.part import Count, Epoch, Every, Part, listed
 from shared.pruning import Granularity, Labels
 
 SAMPLES = 1000
@@ -28,14 +28,8 @@ Beside = Literal["gradient", "hessian_eigenvalue", "hessian_trace"]
 
 
 LayerNumber = Annotated[int, Field(ge=-1000, le=1000, strict=True)]
-
-
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-Images = Annotated[list[Literal["current", "clean", "deficit"]], BeforeValidator(_listed)]
-Splits = Annotated[list[Literal["train", "test"]], BeforeValidator(_listed)]
+Images = Annotated[list[Literal["current", "clean", "deficit"]], BeforeValidator(listed)]
+Splits = Annotated[list[Literal["train", "test"]], BeforeValidator(listed)]
 
 
 class Timed(Part):
@@ -119,7 +113,7 @@ class Fisher(Probed):
     max_samples: Count | None = Field(
         None, description="With `relative_error`: at most this many images; 10000 by default."
     )
-    beside: Annotated[list[Beside], BeforeValidator(_listed)] = Field(
+    beside: Annotated[list[Beside], BeforeValidator(listed)] = Field(
         ["gradient"],
         description="Measured at the same epochs, on the same images. gradient: norm of the loss"
         " gradient and gradient-noise scale. hessian_eigenvalue: the largest one, by Lanczos."

@@ -24,3 +24,8 @@ class Part(BaseModel):
         fields = type(self).model_fields
         silent = {name for name in self.ADDED if getattr(self, name) == fields[name].default}
         return self.model_dump(exclude={*exclude, *silent})
+
+
+def listed(value: Any) -> Any:
+    """A single name, where one or several may be given."""
+    return [value] if isinstance(value, str) else value

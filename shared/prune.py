@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 from shared.errors import Fault
 from shared.fork import Fork
 from shared.measurements import PARTS
-from shared.part import Count, Epoch, Every, Part
+from shared.part import Count, Epoch, Every, Part, listed
 from shared.pruning import (
     CRITERION,
     GRANULARITY,
@@ -24,10 +24,6 @@ from shared.spec import Seed, Tag
 Json = dict[str, Any]
 
 
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
 class Prune(Part):
     """A run is pruned after an epoch, by each criterion to each sparsity, and trained on. What
     comes is an ordinary experiment: each way of pruning is a run of it, which shares all epochs
@@ -36,7 +32,7 @@ class Prune(Part):
 
     run: Annotated[int, Field(ge=0, strict=True, description="Index of the run.")]
     epoch: Epoch = Field(description="Epochs trained before it is pruned; 0: at initialisation.")
-    criterion: Annotated[list[Criterion], BeforeValidator(_listed)] = Field(
+    criterion: Annotated[list[Criterion], BeforeValidator(listed)] = Field(
         ["magnitude", "fisher", "random"],
         min_length=1,
         description=f"One or several of: {CRITERION}",

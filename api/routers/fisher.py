@@ -89,16 +89,5 @@ def quadratic(
     1/2 is part of `quadratic`: the lecture that is often quoted leaves it out. `holds_up_to` is
     the largest size up to which the `ratio` of the two sides lies within 10 % of 1.
     """
-    given: Json = {"run": run}
-    filters = {"list": "second_order", "id": id, **given}
-    first = pages.count(page_token, filters)
-    wanted = tables.chosen(results.plan.runs, run)
-    found = (row for one in wanted for row in second_order.of_run(results, one))
-    if format != "json":
-        columns = second_order.columns(results)
-        return tables.stream(format, found, columns, results, f"{id}-second-order")
-    size = tables.size(page_size)
-    page = list(itertools.islice(found, first, first + size + 1))
-    token = pages.token(first + size, filters) if len(page) > size else None
-    path = f"/v1/experiments/{id}/second_order"
-    return tables.array(page[:size], path, given | {"page_size": size}, token)
+    how = (id, results, run, format, page_size, page_token)
+    return tables.flat("second_order", second_order.of_run, second_order.columns, *how)

@@ -1,11 +1,9 @@
 """What was measured of the information in the activations of an experiment's states."""
 
-import itertools
-
 from fastapi import APIRouter, Response
 
-from api import pages, tables
-from api.dependencies import ExperimentId, Json, MeasuredIn, PageToken
+from api import tables
+from api.dependencies import ExperimentId, MeasuredIn, PageToken
 from api.errors import responses
 from shared import information
 
@@ -36,16 +34,5 @@ def plane(
     is deterministic, so that each I(X;T) is of its noise or bins, and none is above `log2_samples`;
     no I(T;Y) is above `label_entropy`. Whether layers compress as they learn is contested.
     """
-    given: Json = {"run": run}
-    filters = {"list": "information", "id": id, **given}
-    first = pages.count(page_token, filters)
-    wanted = tables.chosen(results.plan.runs, run)
-    found = (row for one in wanted for row in information.of_run(results, one))
-    if format != "json":
-        columns = information.columns(results)
-        return tables.stream(format, found, columns, results, f"{id}-information")
-    size = tables.size(page_size)
-    page = list(itertools.islice(found, first, first + size + 1))
-    token = pages.token(first + size, filters) if len(page) > size else None
-    path = f"/v1/experiments/{id}/information"
-    return tables.array(page[:size], path, given | {"page_size": size}, token)
+    how = (id, results, run, format, page_size, page_token)
+    return tables.flat("information", information.of_run, information.columns, *how)
