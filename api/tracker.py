@@ -145,39 +145,43 @@ class Tracker:
         return [self._run_state(run.segments, ended, running) for run in self.plan.runs]
 
     def failures(self) -> list[dict[str, Any]]:
-        return [one for run in self.plan.runs for one in self._failures(run)]
+        if not self.failed:
+            return []
+        broken = self._never_reached()
+        return [one for run in self.plan.runs for one in self._failures(run, broken)]
 
-    def _failures(self, run: RunPlan) -> Iterator[dict[str, Any]]:
+    def _failures(self, run: RunPlan, broken: dict[State, RunPlan]) -> Iterator[dict[str, Any]]:
         for i in run.segments:
-            told = {"run": run.index, "epoch": self.plan.segments[i].start}
+            segment = self.plan.segments[i]
+            told = {"run": run.index, "epoch": segment.start}
             if i in self.failed:
                 yield told | self.failed[i]
-            elif i not in self.done and (broken := self._partner_failed(i)):
-                other, failure = broken
-                reason = f"run {other}, which it is compared with, failed: {failure['reason']}"
-                yield told | failure | {"reason": reason}
+                continue
+            others = [broken[state] for state in segment.needs if state in broken]
+            if i not in self.done and others:
+                failure = next(self.failed[j] for j in others[0].segments if j in self.failed)
+                reason = f"run {others[0].index}, which it is compared with, failed"
+                yield told | failure | {"reason": f"{reason}: {failure['reason']}"}
 
-    def _partner_failed(self, index: int) -> tuple[int, dict[str, Any]] | None:
-        """The run whose state a segment waits for, and how it failed."""
-        needs = self.plan.segments[index].needs
-        for run in self.plan.runs if needs else ():
-            ends = {(s.scope, s.key) for s in map(self.plan.segments.__getitem__, run.segments)}
-            failed = [self.failed[i] for i in run.segments if i in self.failed]
-            if failed and ends & set(needs):
-                return run.index, failed[0]
-        return None
+    def _never_reached(self) -> dict[State, RunPlan]:
+        """States that nobody comes to any more, with the run that failed on the way there."""
+        found: dict[State, RunPlan] = {}
+        for run in self.plan.runs:
+            failed = [place for place, i in enumerate(run.segments) if i in self.failed]
+            for i in run.segments[min(failed) :] if failed else ():
+                segment = self.plan.segments[i]
+                if not segment.only_measures:
+                    found.setdefault((segment.scope, segment.key), run)
+        return found
 
     def running(self, live: Live) -> dict[int, dict[str, Any]]:
         """Segments being worked on now, with what their worker last said. That a stored segment is
-        done was said about other measurements of it, or about its training."""
+        done was said about other measurements of it."""
         said = self._said(live, self.ready())
         return {
             i: word for i, word in said.items()
-            if not (word.get("done") and self._is_trained(i))
+            if not (word.get("done") and self.plan.segments[i].stored)
         }  # fmt: skip
-
-    def _is_trained(self, index: int) -> bool:
-        return self.plan.segments[index].stored or self.plan.segments[index].only_measures
 
     def _said(self, live: Live, indices: list[int]) -> dict[int, dict[str, Any]]:
         works = {work_name(self.plan.segments[i]): i for i in indices}

@@ -94,7 +94,8 @@ class Attempts:
 
     @classmethod
     def of_segment(cls, store: Storage, experiment: str, segment: Segment) -> "Attempts":
-        return cls(store, names.attempts_prefix(segment.scope, segment.key), experiment)
+        name = segment.scope, segment.key, segment.only_measures
+        return cls(store, names.attempts_prefix(*name), experiment)
 
     @classmethod
     def of_preparation(cls, store: Storage, experiment: str, dataset: str) -> "Attempts":

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from shared import planning, sweep
 from shared.errors import Fault, Invalid
-from shared.measurements import LINE, PARTS
+from shared.measurements import PARTS
 from shared.part import Epoch
 from shared.plan import Plan, RunPlan
 from shared.rewriting import Rewriting
@@ -67,7 +67,7 @@ def _name(old: ExperimentSpec, asked: Fork) -> str:
 
 def _inherited(asked: Fork, old: ExperimentSpec, longest: int) -> Iterator[tuple[str, Json]]:
     """Without the epochs that no run reaches any more."""
-    for name in ("scoring", "checkpoints", LINE, *PARTS):
+    for name in ("scoring", "checkpoints", *PARTS):
         part = getattr(old, name)
         if name in asked.model_fields_set or name not in old.model_fields_set or part is None:
             continue

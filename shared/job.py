@@ -8,7 +8,6 @@ from shared.errors import Fault, Invalid
 from shared.measurements import PARTS, LaterMeasurements
 from shared.partners import among
 from shared.plan import Plan, RunPlan
-from shared.probe import LINEAR_PATH
 from shared.records import Records
 from shared.schedule import Config, Facts, Stretch
 from shared.settings import Settings
@@ -49,7 +48,7 @@ def plan_for(
         paths = [p if p.index in wanted else p.model_copy(update={"probes": []}) for p in paths]
     ended = {run.index for run, path in zip(runs, paths, strict=True) if run.epochs == path.epochs}
     paths = linear_path.added(paths, asked.linear_path, ended, wanted)
-    _check_lines(asked, paths)
+    linear_path.check(asked.linear_path, paths, "has ended")
     made = tree.joined(paths, known.stored_alone(paths, ways, stored), stored)
     _check_cost(made, settings)
     return made
@@ -161,16 +160,6 @@ def _check_epochs(asked: LaterMeasurements, reached: int) -> None:
     ]
     if faults:
         raise Invalid(faults[0].message, faults)
-
-
-def _check_lines(asked: LaterMeasurements, paths: list[Path]) -> None:
-    kinds = {probe["kind"] for path in paths for _, probe, _ in path.probes}
-    if asked.linear_path is not None and LINEAR_PATH not in kinds:
-        message = (
-            "linear_path: none of these runs has ended with a deficit and has a partner that ended"
-            " without one (same seed and settings, trained as long): there is no line to look along"
-        )
-        raise Invalid(message, [Fault("/linear_path", "no-pair", message)])
 
 
 def _check_cost(made: Plan, settings: Settings) -> None:

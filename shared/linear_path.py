@@ -4,6 +4,7 @@ one without it that it is compared with."""
 from collections.abc import Collection
 
 from shared.chain import Path
+from shared.errors import Fault, Invalid
 from shared.measurements import LinearPath
 from shared.partners import among
 from shared.probe import LINEAR_PATH, Probe, name
@@ -30,6 +31,17 @@ def added(
     }
     return [_joined(path, joined[path.index], asked) if path.index in joined else path
             for path in paths]  # fmt: skip
+
+
+def check(asked: LinearPath | None, paths: list[Path], does: str = "is trained") -> None:
+    """Refuse a line that no two runs are the ends of."""
+    kinds = {probe["kind"] for path in paths for _, probe, _ in path.probes}
+    if asked is not None and LINEAR_PATH not in kinds:
+        message = (
+            f"linear_path: none of these runs {does} with a deficit and has a partner that {does}"
+            " without one (same seed and settings, as long): there is no line to look along"
+        )
+        raise Invalid(message, [Fault("/linear_path", "no-pair", message)])
 
 
 def _joined(path: Path, other: Path, asked: LinearPath) -> Path:

@@ -226,7 +226,7 @@ class InformationPlane(Probed):
     )
     noise_variance: float = Field(
         0.1,
-        gt=0,
+        ge=1e-12,
         le=1e12,
         description="Every answer says what it comes to. Published work has 0.1 (MNIST) and 0.001,"
         " absolute, for layers of 20 to 1024 units.",

@@ -50,7 +50,7 @@ _KINDS = {
         "manifest": rf"{_SCOPE}segments/{_KEY}/manifest\.json",
         "within": rf"{_SCOPE}segments/{_KEY}/within\.json",
         "collected": rf"{_SCOPE}segments/{_KEY}/collected\.json",
-        "attempt": rf"{_SCOPE}segments/{_KEY}/attempts/{_ID}-{_NAME}\.json",
+        "attempt": rf"{_SCOPE}segments/{_KEY}/(?:line-)?attempts/{_ID}-{_NAME}\.json",
         "measurement": rf"{_SCOPE}measurements/{_KEY}/(?P<word>[0-9a-f]{{64}})\.json",
         "blob": rf"blobs/{_KEY}",
         "spec": rf"experiments/{_ID}/spec\.json",
@@ -313,8 +313,9 @@ def collected(scope: str, key: str) -> str:
     return f"{_scope(scope)}segments/{_digest(key)}/collected.json"
 
 
-def attempts_prefix(scope: str, key: str) -> str:
-    return f"{_scope(scope)}segments/{_digest(key)}/attempts/"
+def attempts_prefix(scope: str, key: str, line: bool = False) -> str:
+    """`line`: at measuring a line from this state to another run's, not at training up to it."""
+    return f"{_scope(scope)}segments/{_digest(key)}/{'line-' if line else ''}attempts/"
 
 
 def preparation_prefix(id: str, dataset: str) -> str:

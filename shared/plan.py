@@ -133,8 +133,10 @@ class Plan(BaseModel):
     def probed(self, segment: Segment) -> list[Probed]:
         """All that this experiment measures of the states that a segment reaches, and of the
         initial state where it begins with that. What looks at another run's state too is measured
-        by a segment of its own."""
+        by a segment of its own, where there is one: not where it was measured before."""
         apart = segment.only_measures
+        lines = {(s.scope, s.key) for s in self.segments if s.only_measures}
+        has_line = (segment.scope, segment.key) in lines
         first = segment.start if segment.start == 0 or apart else segment.start + 1
         states = {segment.state(e): e for e in range(first, segment.end + 1)}
         found = {
@@ -142,7 +144,7 @@ class Plan(BaseModel):
             for run in self.runs
             if self.scope(run) == segment.scope
             for _, key, digest in run.probes
-            if key in states and ("other" in self.probes[digest]) == apart
+            if key in states and (("other" in self.probes[digest]) == apart or not has_line)
         }
         return sorted(found)
 

@@ -48,6 +48,7 @@ def plan_for(
         for index, (point, seed) in enumerate((p, s) for p in points for s in spec.seeds)
     ]
     paths = linear_path.added(paths, spec.linear_path)
+    linear_path.check(spec.linear_path, paths)
     looks = (spec.reuse or again) and all(f.digest for f in known.values())
     made = tree.make(paths, records if looks else _Nothing())
     check_cost(made, settings)

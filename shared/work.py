@@ -4,8 +4,9 @@ from shared.plan import Segment
 
 
 def work_name(segment: Segment) -> str:
-    """One name for a segment's lease, queue mark and progress, whichever experiment wants it."""
-    return f"{segment.scope}{segment.key}"
+    """One name for a segment's lease, queue mark and progress, whichever experiment wants it. What
+    only measures stands at the end of another one, and is work of its own."""
+    return f"{segment.scope}{segment.key}{'/line' if segment.only_measures else ''}"
 
 
 def preparation_work(dataset: str) -> str:

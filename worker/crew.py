@@ -264,8 +264,15 @@ class Crew:
 
     def _wake_children(self, experiment: str, plan: Plan, index: int) -> None:
         for child in plan.children(index):
-            if not plan.segments[child].stored:
+            if not plan.segments[child].stored and self._can_begin(plan.segments[child]):
                 self.sender.wake(self.live, experiment, child, plan)
+
+    def _can_begin(self, segment: Segment) -> bool:
+        """Whether the other states that it waits for are there."""
+        if not segment.only_measures:
+            return True
+        states = [(segment.scope, segment.parent), *segment.needs]
+        return all(self.records.manifest(*state) is not None for state in states)
 
 
 def _reason(error: Exception) -> str:

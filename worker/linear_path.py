@@ -1,6 +1,7 @@
 """Loss along the straight line between two networks' weights."""
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -48,7 +49,7 @@ def measure(
         "barrier": {split: barrier([(row["a"], row[split]["loss"]) for row in rows])
                     for split in SPLITS},
         "distance": distance,
-        "relative_distance": distance / length if length > 0 else float("nan"),
+        "relative_distance": distance / length if length > 0 else math.nan,
         "batchnorm_statistics": "reestimated",
         "statistics_samples": rows[0]["statistics_samples"],
     }  # fmt: skip
@@ -58,8 +59,8 @@ def barrier(line: list[tuple[float, float]]) -> float:
     """How far (a, loss) lies above the chord between its ends, at most."""
     first, last = line[0][1], line[-1][1]
     above = [loss - ((1 - a) * first + a * last) for a, loss in line[1:-1]]
-    if any(height != height for height in above):  # max would depend on their order
-        return float("nan")
+    if not all(math.isfinite(height) for height in above):  # max would depend on their order
+        return math.nan
     return max(0.0, *above)
 
 

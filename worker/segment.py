@@ -154,12 +154,12 @@ class _Work:
 
     def _other(self, state: dict[str, Any]) -> nn.Module:
         """The network of another run of this plan, at its end."""
-        needed = [one for one in self.segment.needs if one[1] == state["key"]]
-        leading = next((s for s in self.plan.segments if (s.scope, s.key) in needed), None)
-        if leading is None:
+        ends = [s for s in self.plan.segments if s.key == state["key"] and not s.only_measures]
+        needed = [s for s in ends if (s.scope, s.key) in self.segment.needs] or ends
+        if not needed:
             raise NotReady(f"state {state['key']} is of no run of this plan")
         beside = self.trainer.beside()
-        States(self.bench, self.plan, leading, beside).load(state["key"], state["epoch"])
+        States(self.bench, self.plan, needed[0], beside).load(state["key"], state["epoch"])
         return beside.model
 
     def _keep(self, key: str, digest: str, record: dict[str, Any]) -> None:

@@ -17,10 +17,6 @@ APART = 0.035
 """Between the bars at the right, as a share of the axis."""
 
 
-def has_decoder(states: list[Row]) -> bool:
-    return any(row["i_ty_decoder"] is not None for row in states)
-
-
 def bounds_at_the_end(states: list[Row], layers: list[int]) -> list[Row]:
     """The two bounds of I(T;Y) under the noise, of each panel's last epoch, side by side."""
     last: dict[str, int] = {}
@@ -44,7 +40,6 @@ def charts(
 
     states = [row for row in rows if row["kind"] == "state"]
     ceilings = [row for row in rows if row["kind"] == "ceiling"]
-    about_y = "i_ty_decoder" if has_decoder(states) else "i_ty_kl"
     most = max(row["log2_samples"] for row in ceilings)
     most_y = max(max(row["label_entropy"] for row in ceilings), 1e-3)
     end = max([1, *(row["epoch"] for row in states)])
@@ -57,9 +52,9 @@ def charts(
     color = _color(layers)
     several = len(names) > 1
     parts = [
-        (_plane(wide, high, about_y, color), PLANE),
+        (_plane(wide, high, color), PLANE),
         (_about_x(x, wide, color), TIME),
-        (_about_y(x, high, about_y, color), TIME),
+        (_about_y(x, high, color), TIME),
     ]
     data, out = alt.Data(values=[]), []
     for number, (layered, height) in enumerate(parts):
@@ -72,19 +67,17 @@ def charts(
     return out
 
 
-def _plane(
-    wide: "alt.Scale", high: "alt.Scale", about_y: str, color: "alt.Color"
-) -> list["alt.Chart"]:
+def _plane(wide: "alt.Scale", high: "alt.Scale", color: "alt.Color") -> list["alt.Chart"]:
     import altair as alt
 
-    y = alt.Y(f"{about_y}:Q", title=ABOUT_Y, scale=high, axis=alt.Axis(tickCount=4))
+    y = alt.Y("i_ty:Q", title=ABOUT_Y, scale=high, axis=alt.Axis(tickCount=4))
     states = _states().transform_joinaggregate(last="max(epoch)", groupby=["panel"])
     out = _ceilings("x", "log2_samples", wide) + _ceilings("y", "label_entropy", high)
     for field in BOUNDS:
         x = alt.X(f"{field}:Q", title=ABOUT_X, scale=wide, axis=alt.Axis(tickCount=5))
         each = states.transform_calculate(bound=repr(BOUNDS[field]))
         each = each.encode(x=x, y=y, color=color, order="epoch:Q", detail="layer:N")
-        tooltip = ["layer:N", "epoch:Q", "i_xt_lower:Q", "i_xt_upper:Q", f"{about_y}:Q", "n:Q"]
+        tooltip = ["layer:N", "epoch:Q", "i_xt_lower:Q", "i_xt_upper:Q", "i_ty:Q", "n:Q"]
         ends = each.transform_filter("datum.epoch == datum.last")
         out += [
             each.mark_line(strokeWidth=1.6).encode(strokeDash=_dash()),
@@ -108,17 +101,17 @@ def _about_x(x: "alt.X", wide: "alt.Scale", color: "alt.Color") -> list["alt.Cha
     return out
 
 
-def _about_y(x: "alt.X", high: "alt.Scale", about_y: str, color: "alt.Color") -> list["alt.Chart"]:
+def _about_y(x: "alt.X", high: "alt.Scale", color: "alt.Color") -> list["alt.Chart"]:
     import altair as alt
 
-    y = alt.Y(f"{about_y}:Q", title=ABOUT_Y, scale=high, axis=alt.Axis(tickCount=4))
+    y = alt.Y("i_ty:Q", title=ABOUT_Y, scale=high, axis=alt.Axis(tickCount=4))
     each = _states().encode(x=x, color=color, detail="layer:N")
     bars = alt.Chart().transform_filter("datum.kind == 'bounds'")
     bars = bars.encode(x=alt.X("place:Q", title=series.EPOCHS), color=color)
     return [
         panels.window_marks(),
         *_ceilings("y", "label_entropy", high),
-        _band(each, about_y, high),
+        _band(each, "i_ty", high),
         each.mark_line(strokeWidth=1.6).encode(y=y),
         each.mark_point(size=6, filled=True, opacity=1).encode(y=y),
         bars.mark_rule(strokeWidth=3).encode(

@@ -13,8 +13,11 @@ from shared.results import Results, Row
 
 QUANTITIES = tuple(name for name in information.ESTIMATES if name != "i_ty_decoder_error")
 SETTINGS = ("noise", "noise_variance", "bins", "bin_size")
+CEILINGS = ("samples", "classes", "log2_samples", "log2_classes", "label_entropy")
+USED = ("noise_variance", "bin_size")
 MOST_PANELS, MOST_LAYERS = 8, 6
 """In the picture; the data hold all."""
+ABOUT_Y = {"i_ty_decoder": "a held-out decoder's lower bound", "i_ty_kl": "the estimate i_ty_kl"}
 
 
 def build(results: Results) -> dict[str, Any]:
@@ -23,8 +26,9 @@ def build(results: Results) -> dict[str, Any]:
     errors); of kind "ceiling": what none can be above; of kind "window": the epochs under a
     deficit. `drawn` is false for layers that are left out of the picture.
 
-    x of the plane is each bound of I(X;T) under Gaussian noise, y the held-out decoder's bound of
-    I(T;Y); where no decoder was asked for, `i_ty_kl`. A layer of a diverged run, which has no
+    x of the plane is each bound of I(X;T) under Gaussian noise, y (`i_ty`) the held-out decoder's
+    bound of I(T;Y); where no decoder was asked for, `i_ty_kl`. `noise_variance` and `bin_size` are
+    those used, means over seeds. A layer of a diverged run, which has no
     number, is not in the mean.
     """
     states, ceilings, windows = _rows(results)
@@ -47,7 +51,7 @@ def _rows(results: Results) -> tuple[list[Row], list[Row], list[Row]]:
     """Of states, ceilings and windows."""
     layout = curves.layout(results.plan)
     places, words = Panels.of(layout, results.plan.runs), _Words(results)
-    found: dict[tuple[Any, ...], list[Row]] = {}
+    found: dict[tuple[Any, ...], dict[int, Row]] = {}
     facts: dict[tuple[Any, ...], Row] = {}
     ceilings: dict[str, Row] = {}
     windows: dict[str, list[Row]] = {}
@@ -55,7 +59,7 @@ def _rows(results: Results) -> tuple[list[Row], list[Row], list[Row]]:
         for one in results.measurements(run, {INFORMATION_PLANE}):
             panel = places.name(run, words.label(one["probe"]))
             windows.setdefault(panel, panels.window_rows(run, panel))
-            ceilings.setdefault(panel, _ceiling(panel, one))
+            ceilings[panel] = _higher(ceilings.get(panel), _ceiling(panel, one))
             where: Row = {"kind": "state", "panel": panel, "curve": layout.labels[run.index]}
             where |= {"variant": run.variant, "window_epoch": layout.positions[run.index]}
             where |= {"epoch": one["epoch"]}
@@ -63,9 +67,9 @@ def _rows(results: Results) -> tuple[list[Row], list[Row], list[Row]]:
                 if layer["i_xt_upper"] is None:
                     continue  # diverged
                 group = (*where.values(), _method(run, one["probe"]), layer["layer"])
-                found.setdefault(group, []).append(layer)
+                found.setdefault(group, {})[run.index] = layer  # of several requests, once
                 facts.setdefault(group, where | {k: layer[k] for k in ("layer", "units")})
-    states = [facts[group] | _mean(each) for group, each in found.items()]
+    states = [facts[group] | _mean(list(each.values())) for group, each in found.items()]
     there = {row["panel"] for row in states}
     kept = [row for panel, row in ceilings.items() if panel in there]
     return states, kept, [row for panel in there for row in windows[panel]]
@@ -98,8 +102,13 @@ def _method(run: RunPlan, probe: Probe) -> str:
 
 def _ceiling(panel: str, found: Row) -> Row:
     values = found["values"]
-    names = ("samples", "classes", "log2_samples", "log2_classes", "label_entropy")
-    return {"kind": "ceiling", "panel": panel} | {name: values[name] for name in names}
+    return {"kind": "ceiling", "panel": panel} | {name: values[name] for name in CEILINGS}
+
+
+def _higher(one: Row | None, other: Row) -> Row:
+    """Of two sets of images in one panel what none of them can be above."""
+    held = {name: max(one[name], other[name]) for name in CEILINGS} if one else {}
+    return other | held
 
 
 def _mean(found: list[Row]) -> Row:
@@ -112,7 +121,10 @@ def _mean(found: list[Row]) -> Row:
         error = found[0]["i_ty_decoder_error"] if name == "i_ty_decoder" else None
         band = bands.band(values, error, logarithmic=False)
         out |= {name: band["mean"], f"{name}_low": band["low"], f"{name}_high": band["high"]}
-    return out | {"n": len(found)}
+    about = "i_ty_decoder" if out["i_ty_decoder"] is not None else "i_ty_kl"
+    drawn = {f"i_ty{end}": out[f"{about}{end}"] for end in ("", "_low", "_high")}
+    used = {name: sum(one[name] for one in found) / len(found) for name in USED}
+    return out | drawn | {"i_ty_is": about} | used | {"n": len(found)}
 
 
 # --- the picture ---
@@ -154,7 +166,8 @@ def _subtitle(
     first = f"{curves.setting(results.plan)}, {seeds}. Information in the layers' activations, not"
     first += f" in the weights: {images} images, {noise}. Other noise gives other numbers;"
     first += " whether layers compress is contested (Saxe et al. 2018)."
-    y = "a held-out decoder's lower bound" if marks.has_decoder(states) else "estimate i_ty_kl"
+    drawn = {row["i_ty_is"] for row in states}
+    y = "; else ".join(words for name, words in ABOUT_Y.items() if name in drawn)
     second = f"I(X;T): both bounds of Kolchinsky & Tracey. I(T;Y): {y}; bars at the right: the two"
     second += " bounds under the noise, last epoch. Large point: last epoch."
     second += f" Bands: {bands_words(states)}." if bands_words(states) else ""

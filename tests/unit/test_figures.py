@@ -429,6 +429,13 @@ def test_measurements_by_other_noise_are_panels_of_their_own():
     assert names[0].endswith("noise variance 0.1")
 
 
+def test_a_layer_that_was_asked_for_twice_is_one_seed_and_says_its_noise():
+    rows = FIGURES["information_plane"](planes(layers=[3]))["data"]
+    states = [row for row in rows if row["kind"] == "state"]
+    assert {row["n"] for row in states} == {3}
+    assert all(row["noise_variance"] > 0 and row["bin_size"] > 0 for row in states)
+
+
 # --- specs and pictures ---
 
 

@@ -99,6 +99,7 @@ def test_the_barrier_is_above_the_chord_and_never_below_it() -> None:
     assert linear_path.barrier([(0, 1.0), (0.5, 3.0), (1, 2.0)]) == pytest.approx(1.5)
     assert linear_path.barrier([(0, 1.0), (0.5, 0.5), (1, 2.0)]) == 0
     assert math.isnan(linear_path.barrier([(0, 1.0), (0.3, 9.0), (0.6, math.nan), (1, 2.0)]))
+    assert math.isnan(linear_path.barrier([(0, 1.0), (0.5, 9.0), (1, math.inf)]))
 
 
 def test_both_networks_are_left_as_they_were() -> None:

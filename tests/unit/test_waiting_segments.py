@@ -5,10 +5,12 @@ from shelf import Shelf, body, paths, removal
 
 from api.tracker import Tracker
 from shared import job, linear_path, tree
+from shared.attempts import Attempts
 from shared.errors import Invalid
 from shared.measurements import LaterMeasurements, LinearPath
 from shared.settings import Settings
 from shared.spec import ExperimentSpec
+from shared.work import work_name
 
 LINE = LinearPath(points=3, samples=16)
 
@@ -36,7 +38,12 @@ def test_each_run_with_a_deficit_waits_for_the_run_without_and_trains_as_before(
         assert len(measuring.probes) == 1
         assert made.keys(run) == plain.keys(plain.runs[run.index])
     assert shelf.carry_out(made) == plain.epochs.new
-    assert waiting(planned(spec, shelf)) == []
+    again = planned(spec, shelf)
+    assert waiting(again) == []
+    for plan in (made, again):  # whoever mends a state mends the line that begins in it
+        ends = [segment for segment in plan.segments if segment.key == late[0].probes[-1][1]]
+        asked = [one for segment in ends for one in plan.probed(segment)]
+        assert asked == [(late[0].epochs, late[0].probes[-1][2])]
 
 
 def test_a_plan_without_lines_is_written_as_before():
@@ -61,6 +68,19 @@ def test_a_run_whose_partner_has_failed_is_trained_and_says_why_it_is_not_whole(
     assert tracker.ready() == [broken]
     tracker.done.add(broken)
     assert tracker.ready() == [measuring]
+
+
+def test_a_line_is_work_of_its_own_beside_the_training_up_to_its_state():
+    made = planned(removal(0, 10), Shelf())
+    names = [work_name(segment) for segment in made.segments]
+    assert len(set(names)) == len(names)
+    prefixes = {Attempts.of_segment(None, "1" * 24, segment).prefix for segment in made.segments}
+    assert len(prefixes) == len(names)
+
+
+def test_a_line_that_no_two_runs_are_the_ends_of_is_refused():
+    with pytest.raises(Invalid, match="there is no line"):
+        linear_path.check(LINE, linear_path.added(paths(removal(10, 20)), LINE))
 
 
 def test_both_states_wake_the_segment_that_waits_for_them():
