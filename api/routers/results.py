@@ -171,7 +171,7 @@ def figure(
     """A figure as its data (JSON or CSV), as Vega-Lite, or drawn as SVG, PNG or PDF:
     critical_period, sensitivity, relative_accuracy, learning_curves, fisher_trace,
     fisher_sensitivity, fisher_layers, plasticity, filters, gradients, second_order,
-    information_plane. 409 while nothing can be drawn."""
+    information_plane, bottleneck, pruning. 409 while nothing can be drawn."""
     if name not in FIGURES:
         raise NotFound(f"There is no figure {name[:80]!r}: there are {', '.join(FIGURES)}")
     accept = request.headers.get("accept", "*/*")

@@ -253,7 +253,8 @@ def test_an_impossible_measurement_is_refused_by_name(lab: Any, http: httpx.Clie
         (
             {"fisher": {}, "seeds": [1]},
             "/seeds",
-            "known here: filters, fisher, gradients, information_plane, linear_path, runs, saliency, second_order",
+            "known here: filters, fisher, gradients, information_plane, linear_path, runs,"
+            " saliency, second_order",
         ),
         ({"second_order": {"sizes": []}}, "/second_order/sizes", "at least 1"),
         ({"information_plane": {"layers": [0, 10]}}, "/information_plane/layers/1", "no layer 10"),

@@ -8,6 +8,7 @@ import pytest
 
 import api.main  # noqa: F401 - every kind of error is defined
 from api import documents, endpoints
+from api.figures import FIGURES
 from api.main import create_app
 from shared.errors import HubelError, NotFound
 from shared.settings import Settings
@@ -37,6 +38,8 @@ def test_the_table_of_operations_is_that_of_the_service():
     """Else `python -m api.endpoints` writes it anew."""
     made = endpoints.table(create_app(Settings()).openapi())
     assert (documents.DOCS / "endpoints.md").read_text() == made
+    [row] = [line for line in made.splitlines() if "/figures/{name}`" in line]
+    assert [name for name in FIGURES if f" {name}" not in row] == []
 
 
 class Links(HTMLParser):
