@@ -13,6 +13,7 @@ LONG: dict[str, Any] = {
     "dataset": BODY["dataset"] | {"train_samples": 1024},
     "training": BODY["training"] | {"batch_size": 8, "epochs_after_deficit": 6},
     "sweep": {},
+    "linear_path": None,
 }
 """One segment of some seconds: long enough to be stopped in its midst."""
 LONG_SEED = 0

@@ -17,7 +17,9 @@ BODY = {
     "deficit": {"name": "blur", "resolution": 4, "start": 0, "end": 0},
     "sweep": {"deficit.end": [0, 2, 4]},
     "fisher": {"every": 2, "samples": 16},
+    "linear_path": {"points": 3, "samples": 32},
 }
+PARTS = ("runs", "summary", "analysis")
 PASSING = ("time", "reused", "key", "id", "links", "provenance", "expires", "link")
 """Not numbers of a result: when, where and under which name it was made."""
 BUSY = (409, 429, 502, 503)
@@ -116,7 +118,7 @@ class Sweep:
         weights = sorted(
             (run, state["epoch"], self._verified(state)) for state in kept for run in state["runs"]
         )
-        scores = {part: _lasting(self._read(f"/{part}")) for part in ("runs", "summary")}
+        scores = {part: _lasting(self._read(f"/{part}")) for part in PARTS}
         return {**rows, **scores, "weights": weights}
 
     def complain(self, complaint: str) -> None:
