@@ -28,6 +28,7 @@ def run(run: RunPlan, state: str, results: Results) -> Json:
         "epochs": run.epochs,
         "windows": run.windows,
         "changes": results.plan.changes(run),
+        **({"pruning": run.pruning} if run.pruning else {}),
         "score": numbers.shown(found),
         "diverged": results.diverged(run) if state == "succeeded" else None,
     }

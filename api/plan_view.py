@@ -100,4 +100,5 @@ def _shown(plan: Plan, states: list[str], reached: dict[int, int]) -> Json:
 def _run(plan: Plan, run: RunPlan) -> Json:
     shown = ("variant", "point", "seed", "epochs", "windows", "segments")
     found = {name: getattr(run, name) for name in shown}
-    return {"run": run.index, "changes": plan.changes(run)} | found
+    pruned = {"pruning": run.pruning} if run.pruning else {}
+    return {"run": run.index, "changes": plan.changes(run)} | pruned | found

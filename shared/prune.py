@@ -78,6 +78,8 @@ class Prune(Part):
             named = getattr(self, field)
             if len(set(named)) != len(named):
                 raise ValueError(f"'{field}' names the same one twice")
+        if len(set(self.seeds or [])) != len(self.seeds or []):
+            raise ValueError("'seeds' names the same seed twice")
         if self.scored_at is not None and self.scored_at > self.epoch:
             raise ValueError(
                 f"'scored_at' ({self.scored_at}) lies after 'epoch' ({self.epoch}): it is an epoch"

@@ -20,6 +20,8 @@ Row = dict[str, Any]
 
 ACCURACIES = ("before", "before_reestimated", "after")
 """Of a pruned network: at once, at once with BatchNorm re-estimated, and fine-tuned."""
+ASKED = ("split", "stimulus", "probe_set", "samples", "granularity", "labels")
+"""What tells one comparison of the criteria at a state from another."""
 MOST = 1000
 """Differences in one answer."""
 
@@ -59,8 +61,11 @@ def _name(run: RunPlan) -> str:
 
 def setting(run: RunPlan) -> Row:
     """What was pruned: the variant, its place in the sweep, and which of its states is scored."""
-    point = {path: value for path, value in run.point.items() if not path.startswith("pruning.")}
-    return {**curve(run), "point": point, "scored_at": run.pruning["scored_at"]}
+    return {**curve(run), "point": _unpruned(run.point), "scored_at": run.pruning["scored_at"]}
+
+
+def _unpruned(point: Row) -> Row:
+    return {path: value for path, value in point.items() if path.split(".")[0] != "pruning"}
 
 
 def _way(run: RunPlan) -> Row:
@@ -237,10 +242,10 @@ def correlations(results: Results) -> list[Row]:
 
 def _state(run: RunPlan, one: Row) -> Row:
     """Before it is pruned, how it will be makes no difference."""
-    is_dense = not run.pruning or one["epoch"] <= run.pruning["at"]
-    point = {p: v for p, v in run.point.items() if not (is_dense and p.startswith("pruning."))}
+    is_pruned = run.pruning and run.pruning["sparsity"] and one["epoch"] > run.pruning["at"]
+    point = run.point if is_pruned else _unpruned(run.point)
     probe = one["probe"]
-    shown = {name: probe[name] for name in ("split", "stimulus", "granularity", "labels")}
+    shown = {name: probe[name] for name in ASKED}
     return {**curve(run), "point": point, "epoch": one["epoch"], **shown}
 
 

@@ -70,6 +70,9 @@ class Rewriting:
                 training.pop("epochs", None)
                 training.pop("epochs_after_deficit", None)
                 training[field] = epochs
+        end = self.asked.set.get("training.epochs")
+        if isinstance(end, int) and training.get("changes"):  # what a shorter run never comes to
+            training["changes"] = [one for one in training["changes"] if one["at"] < end]
         if any(path.split(".")[0] == "deficits" or path == "deficit" for path in paths):
             given = self.run.pop("deficit", None)
             self.run["deficits"] = [given] if given else self.run.get("deficits", [])

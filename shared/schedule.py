@@ -112,7 +112,11 @@ def prunings(run: RunSpec) -> dict[int, Config]:
         last = max(epoch - 1, 0)
         return [w.stimulus() for w in run.windows if w.changes_images and last in w.epochs]
 
-    return {} if run.pruning is None else run.pruning.prunes(run.total_epochs, shown)
+    if run.pruning is None:
+        return {}
+    there = run.dataset.train_samples or run.pruning.samples
+    asked = run.pruning.model_copy(update={"samples": min(run.pruning.samples, there)})
+    return asked.prunes(run.total_epochs, shown)
 
 
 def changed_settings(training: Training) -> dict[int, Config]:

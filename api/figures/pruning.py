@@ -4,8 +4,9 @@ how alike the criteria rank."""
 from typing import TYPE_CHECKING, Any
 
 from api.figures import curves, means, panels, style
+from shared import rows as tables
 from shared.errors import Conflict
-from shared.pruned import pruned
+from shared.pruned import ASKED, pruned
 from shared.results import Results, Row
 from shared.score import INTERVAL
 
@@ -50,10 +51,12 @@ def build(results: Results) -> dict[str, Any]:
         )
     found = pruned(results)
     labels = _labels(found["curves"])
-    rows = [row for i, one in enumerate(found["curves"]) for row in _rows(one, labels[i])]
+    names = _panels(found["curves"])
+    rows = [row for i, one in enumerate(found["curves"]) for row in _rows(one, names[i], labels[i])]
     if not any(row["kind"] == "mean" for row in rows):
         raise Conflict("There is nothing to draw yet: no run has been pruned")
-    related = [row for one in found["correlations"] for row in _related(one)]
+    told = [name for name in ASKED if len({str(one[name]) for one in found["correlations"]}) > 1]
+    related = [row for one in found["correlations"] for row in _related(one, told)]
     name = results.name or "Accuracy against sparsity"
     return {
         "data": rows + related,
@@ -75,6 +78,18 @@ def _way(name: str, value: Any) -> str:
     return str(value) if isinstance(value, str) else f"{name} {value}"
 
 
+def _panels(found: list[Row]) -> list[str]:
+    """Of each curve; with the epoch where one setting is pruned at several."""
+    at: dict[str, set[int]] = {}
+    for one in found:
+        at.setdefault(panel(one), set()).add(one["at"])
+    return [
+        f"{name}{panels.LINE}pruned after {one['at']} epochs" if len(at[name]) > 1 else name
+        for one in found
+        for name in (panel(one),)
+    ]
+
+
 def panel(one: Row) -> str:
     """What was pruned, and by which of its states."""
     place = [f"{path.rsplit('.', 1)[-1]} {value}" for path, value in one["point"].items()]
@@ -83,8 +98,8 @@ def panel(one: Row) -> str:
     return named if scored is None else f"{named}{panels.LINE}scored at epoch {scored}"
 
 
-def _rows(one: Row, label: str) -> list[Row]:
-    where = {"panel": panel(one), "curve": label, "criterion": one["criterion"]}
+def _rows(one: Row, panel: str, label: str) -> list[Row]:
+    where = {"panel": panel, "curve": label, "criterion": one["criterion"]}
     rows: list[Row] = []
     for point in one["points"]:
         at = where | {"sparsity_percent": _percent(point["sparsity"])}
@@ -108,9 +123,11 @@ def _share(share: float | None) -> float | None:
     return None if share is None else _percent(share)
 
 
-def _related(one: Row) -> list[Row]:
+def _related(one: Row, told: list[str]) -> list[Row]:
+    """`told`: in what the comparisons of this experiment differ."""
     named = ", ".join(filter(None, [one["variant"], *map(str, one["point"].values())]))
-    state = f"{named}{panels.LINE}epoch {one['epoch']}" if named else f"epoch {one['epoch']}"
+    how = ", ".join(tables.words(one[n]) if n == "stimulus" else _way(n, one[n]) for n in told)
+    state = panels.LINE.join(filter(None, [named, f"epoch {one['epoch']}", how]))
     return [
         {"kind": "correlation", "state": state, "epoch": one["epoch"]}
         | {"one": SHORT[pair["one"]], "other": SHORT[pair["other"]]}

@@ -252,6 +252,13 @@ def test_a_run_goes_on_beyond_its_end():
     assert "comes after the run's 23 epochs" in fault.message
 
 
+def test_a_run_that_is_made_shorter_leaves_out_the_changes_that_it_never_comes_to():
+    training = BODY["training"] | {"changes": [{"at": 12, "set": {"batch_size": 8}}]}
+    fork = {"training.epochs": 12, "training.optimizer.learning_rate": 0.01}
+    spec = forked(BODY | {"training": training}, run=5, epoch=9, set=fork)
+    assert [change.at for change in spec.training.changes] == [9]
+
+
 # --- sweeps ---
 
 

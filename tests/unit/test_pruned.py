@@ -115,6 +115,44 @@ def test_the_figure_has_a_panel_for_each_setting_and_a_line_for_each_criterion()
     assert {row["kind"] for row in drawn["data"]} == {"mean", "seed", "layer"}
 
 
+def compared(samples):
+    pair = {"one": "magnitude", "other": "random", "correlation": samples / 100, "layers": []}
+    probe = {"kind": "saliency", "split": "train", "stimulus": [], "probe_set": "fixed",
+             "samples": samples, "granularity": "weights", "labels": "model"}  # fmt: skip
+    return measured(probe, 4, samples=samples, criteria=["magnitude", "random"], pairs=[pair],
+                    layers=[])  # fmt: skip
+
+
+def test_one_state_compared_on_other_images_is_not_another_seed():
+    one = life(0.5, "magnitude", 0, 0.8)
+    one["measured"] |= {(4, f"s{n}"): compared(n) for n in (16, 64)}
+    found = pruned(experiment_of(one))["correlations"]
+    assert [(c["samples"], c["pairs"][0]["correlation"]["n"]) for c in found] == [(16, 1), (64, 1)]
+    drawn = figure.build(experiment_of(one))["data"]
+    states = {row["state"] for row in drawn if row["kind"] == "correlation"}
+    assert len(states) == 2
+
+
+def test_one_setting_that_is_pruned_at_two_epochs_has_two_panels():
+    runs = [*lives(seeds=(0,), variant="a"), *lives(seeds=(0,), variant="a", at=3)]
+    drawn = figure.build(experiment_of(*runs))["data"]
+    assert len({row["panel"] for row in drawn if row["kind"] == "mean"}) == 2
+    alone = figure.build(experiment_of(*lives(seeds=(0,), variant="a")))["data"]
+    assert {row["panel"] for row in alone if row["kind"] == "mean"} == {"a"}
+
+
+def test_a_swept_pruning_as_a_whole_is_one_curve():
+    runs = lives(seeds=(0,))
+    for one in runs:
+        one["point"] = {"pruning": one["pruning"]}
+    assert len(pruned(experiment_of(*runs))["curves"]) == 1
+
+
+def test_a_seed_that_is_named_twice_is_refused():
+    with pytest.raises(ValueError, match="same seed twice"):
+        Prune(run=0, epoch=4, seeds=[1, 1])
+
+
 def test_windows_that_would_outlast_the_pruned_runs_end_with_them():
     asked = Prune(run=0, epoch=3, fine_tuning_epochs=2)
     windows = [
