@@ -103,8 +103,8 @@ class Forks:
         accepted = self.service.accepted(id)
         if accepted.measures is not None:
             raise Conflict(
-                f"{id} is a measurement job and trains nothing: fork the experiment that it"
-                f" measures, {accepted.measures}"
+                f"{id} is a measurement job and trains nothing: fork or prune the experiment that"
+                f" it measures, {accepted.measures}"
             )
         plan = self.service.plan_left(id)
         if plan is None and self.service.outcome(id) is None:

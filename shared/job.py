@@ -151,7 +151,8 @@ def _check_epochs(asked: LaterMeasurements, reached: int) -> None:
         Fault(
             f"/{name}/epochs/{i}",
             "not-stored",
-            f"{name}.epochs: {epoch} is not stored: these runs are stored up to epoch {reached}",
+            f"{name}.epochs: {epoch} is not stored: these runs are stored up to epoch {reached};"
+            " ask for that, or wait for more while they are trained",
         )
         for name in PARTS
         for part in (getattr(asked, name),)

@@ -33,14 +33,15 @@ def pruned(results: Results) -> Row:
     `before_reestimated` the same with BatchNorm's statistics re-estimated on a copy; `after` that
     of the fine-tuned run, as it is scored elsewhere. At a sparsity of 0 the ordinary accuracy at
     that epoch stands for both before. Accuracies are 0..1; each with its 95 % Student t interval
-    over seeds.
+    over seeds. Without a pruned run there are the correlations of the criteria alone.
     """
     once = results.remembering()
     runs = [run for run in results.plan.runs if run.pruning]
-    if not runs:
+    if not runs and not _compares(results):
         raise Conflict(
             "Nothing is pruned in this experiment: prune one of its runs with POST"
-            f" /v1/experiments/{results.experiment}/pruning, or submit a spec with 'pruning'"
+            f" /v1/experiments/{results.measures or results.experiment}/pruning, or submit a spec"
+            " with 'pruning'; 'saliency' measured afterwards is shown here too"
         )
     curves = [_curve(group, once) for group in grouped(runs, _name)]
     found, left_out = _differences(curves)
@@ -53,6 +54,11 @@ def pruned(results: Results) -> Row:
         "correlations": correlations(once),
         "numerics": results.numerics(runs),
     }
+
+
+def _compares(results: Results) -> bool:
+    """Whether criteria are compared somewhere, with nothing pruned."""
+    return any(probe["kind"] == SALIENCY for probe in results.plan.probes.values())
 
 
 def _name(run: RunPlan) -> str:

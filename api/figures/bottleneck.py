@@ -137,6 +137,8 @@ def _subtitle(rows: list[Row], results: Results, shown: list[str], there: int) -
         said.append("Barrier: how far the loss rises above the chord on the straight line between"
                     " the final weights of a run without the deficit and of one with it, same seed;"
                     " BatchNorm re-estimated at each point.")  # fmt: skip
+    if "share" in kinds:
+        said.append(f"Layers that never have {LEAST_SHARE:g} % are left out.")
     if len(shown) > 1:
         said.append(f"Below: {shown[0]}.")
     if there > len(shown):
@@ -218,8 +220,10 @@ def _barriers(rows: list[Row], shown: list[str]) -> Any:
         lines = curve.mark_line(strokeWidth=1.6, xOffset=aside).encode(y=y, strokeDash=dash)
         test = curve.transform_filter("datum.split == 'test'")
         points = test.mark_point(size=45, filled=True, opacity=1, xOffset=aside)
+        train = curve.transform_filter("datum.split == 'train'")
+        small = train.mark_point(size=22, filled=False, opacity=1, xOffset=aside)
         bars = _bars(test, ends, strokeWidth=1.4, xOffset=aside)
-        layers += [bars, lines, points.encode(y=y, tooltip=tooltip)]
+        layers += [bars, lines, *(one.encode(y=y, tooltip=tooltip) for one in (small, points))]
     return _panel(layers, "Height of the barrier to the clean run")
 
 
@@ -235,6 +239,7 @@ def _shares(rows: list[Row]) -> Any:
         return None
     there = [row for row in mine if row["layer"] in kept]
     ends = scales.domain(there, "share", may_be_log=False)
+    ends[1] = min(ends[1], 100.0)
     y = scales.axis("share", "Share of the trace (%)", ends)
     named = " || ".join(f"datum.layer == '{layer}'" for layer in kept)
     each = alt.Chart().transform_filter(f"datum.kind == 'share' && ({named})")

@@ -44,19 +44,21 @@ def build(results: Results) -> dict[str, Any]:
     of each layer's weights and channels that is left, in %. Of kind "correlation": Spearman's rank
     correlation of two criteria at a state, over seeds.
     """
-    if not any(run.pruning for run in results.plan.runs):
+    try:
+        found = pruned(results)
+    except Conflict:
         raise Conflict(
             "There is nothing to draw yet: no run of this experiment is pruned; POST to"
-            f" /v1/experiments/{results.experiment}/pruning makes one whose runs are"
-        )
-    found = pruned(results)
+            f" /v1/experiments/{results.measures or results.experiment}/pruning makes one whose"
+            " runs are"
+        ) from None
     labels = _labels(found["curves"])
     names = _panels(found["curves"])
     rows = [row for i, one in enumerate(found["curves"]) for row in _rows(one, names[i], labels[i])]
-    if not any(row["kind"] == "mean" for row in rows):
-        raise Conflict("There is nothing to draw yet: no run has been pruned")
     told = [name for name in ASKED if len({str(one[name]) for one in found["correlations"]}) > 1]
     related = [row for one in found["correlations"] for row in _related(one, told)]
+    if not related and not any(row["kind"] == "mean" for row in rows):
+        raise Conflict("There is nothing to draw yet: no run has been pruned")
     name = results.name or "Accuracy against sparsity"
     return {
         "data": rows + related,
@@ -142,6 +144,8 @@ def _related(one: Row, told: list[str]) -> list[Row]:
 
 
 def _subtitle(rows: list[Row], found: Row, results: Results) -> list[str]:
+    if not any(row["kind"] == "mean" for row in rows):
+        return [f"{curves.setting(results.plan)}. Nothing is pruned: how alike criteria rank."]
     counts = {row["n"] for row in rows if row["kind"] == "mean"}
     ways = found["curves"]
     what = "/".join(dict.fromkeys(one["granularity"] for one in ways))
@@ -168,9 +172,9 @@ def _spec(rows: list[Row], related: list[Row], name: str, words: list[str]) -> d
 
     settings = list(dict.fromkeys(row["panel"] for row in rows))[:MOST]
     drawn = [row for row in rows if row["panel"] in settings and row["kind"] != "layer"]
-    columns = min(len(settings), 4)
+    columns = min(len(settings), 4) or 3
     width = {1: 460, 2: 330, 3: 250}.get(columns, 200)
-    parts = [_accuracies(drawn, settings, width)]
+    parts = [_accuracies(drawn, settings, width)] if drawn else []
     states = list(dict.fromkeys(row["state"] for row in related))[:MOST]
     shown = [row for row in related if row["state"] in states]
     if shown:

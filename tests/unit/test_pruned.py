@@ -133,6 +133,15 @@ def test_one_state_compared_on_other_images_is_not_another_seed():
     assert len(states) == 2
 
 
+def test_criteria_that_were_compared_with_nothing_pruned_are_shown():
+    one = {"accuracies": [0.5] * 4, "measured": {(4, "s"): compared(16)}}
+    found = pruned(experiment_of(one))
+    assert (found["curves"], len(found["correlations"])) == ([], 1)
+    drawn = figure.build(experiment_of(one))
+    assert {row["kind"] for row in drawn["data"]} == {"correlation"}
+    assert len(drawn["vegalite"]["vconcat"]) == 1
+
+
 def test_one_setting_that_is_pruned_at_two_epochs_has_two_panels():
     runs = [*lives(seeds=(0,), variant="a"), *lives(seeds=(0,), variant="a", at=3)]
     drawn = figure.build(experiment_of(*runs))["data"]
