@@ -166,6 +166,7 @@ SettingsIn = Annotated[Settings, Depends(_settings)]
 RecordsIn = Annotated[Records, Depends(_records)]
 RawBody = Annotated[bytes, Depends(_raw_body)]
 ExperimentId = Annotated[str, Depends(_experiment_id)]
+DryRun = Annotated[bool, Query(description="Answer 200 with the plan; store and queue nothing.")]
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
 PageSize = Annotated[int, Depends(_page_size)]
 PageToken = Annotated[

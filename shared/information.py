@@ -46,15 +46,11 @@ def columns(results: Results) -> list[str]:
 
 def _about(found: Row, results: Results) -> Row:
     """What the layers of one measurement have in common."""
-    probe, values, provenance = found["probe"], found["values"], found["provenance"]
+    probe, values = found["probe"], found["values"]
     return {
-        "epoch": found["epoch"],
-        "time": provenance["time"],
-        "key": found["key"],
+        **results.about(found),
         "stimulus": words(probe["stimulus"]),
         **{name: probe.get(name) for name in ASKED},
         "noise_variance_asked": probe["noise_variance"],
         **{name: values.get(name) for name in ("samples", *CEILINGS, "batchnorm_statistics")},
-        "reused": not results.is_own(found),
-        "numerics": provenance["numerics"],
     }

@@ -85,14 +85,15 @@ def phases(results: Results) -> list[dict[str, Any]]:
         by_way: dict[str, list[Row]] = {}
         for run in runs:
             rows = lines(results, run, of)
-            accuracy = _accuracy(results, run) if rows else {}
+            accuracy = accuracies(results, run) if rows else {}
             for way, line in rows.items():
                 by_way.setdefault(way, []).append(_of_run(run, line, accuracy))
         found += [_point(runs[0], way, each) for way, each in by_way.items()]
     return found
 
 
-def _accuracy(results: Results, run: RunPlan) -> dict[int, float]:
+def accuracies(results: Results, run: RunPlan) -> dict[int, float]:
+    """Test accuracy (0..1) by epoch."""
     return {row["epoch"]: float(row["test_accuracy"]) for row in results.epochs(run)}
 
 

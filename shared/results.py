@@ -95,6 +95,17 @@ class Results:
         maker = found["provenance"]["experiment"]
         return maker == self.experiment or maker in self.jobs
 
+    def about(self, found: Row) -> Row:
+        """Of which state a measurement is, and where it comes from."""
+        provenance = found["provenance"]
+        return {
+            "epoch": found["epoch"],
+            "time": provenance["time"],
+            "key": found["key"],
+            "reused": not self.is_own(found),
+            "numerics": provenance["numerics"],
+        }
+
     @property
     def paths(self) -> list[str]:
         """The sweep's axes: a column each."""

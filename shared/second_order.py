@@ -40,17 +40,13 @@ def columns(results: Results) -> list[str]:
 
 def _about(found: Row, results: Results) -> Row:
     """What the sizes of one measurement have in common."""
-    probe, values, provenance = found["probe"], found["values"], found["provenance"]
+    probe, values = found["probe"], found["values"]
     return {
-        "epoch": found["epoch"],
-        "time": provenance["time"],
-        "key": found["key"],
+        **results.about(found),
         "stimulus": words(probe["stimulus"]),
         "split": probe["split"],
         "probe_set": probe.get("probe_set"),
         "samples": values.get("samples"),
         "directions": values.get("directions"),
         "holds_up_to": numbers.shown(values.get("holds_up_to")),
-        "reused": not results.is_own(found),
-        "numerics": provenance["numerics"],
     }

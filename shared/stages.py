@@ -7,7 +7,7 @@ from itertools import takewhile
 from typing import Any, Literal
 
 from shared.partners import curve, points, span
-from shared.phases import plateau
+from shared.phases import accuracies, plateau
 from shared.plan import RunPlan
 from shared.results import Results, Row
 from shared.score import spread
@@ -101,9 +101,8 @@ def _with_accuracy(
 
 def _row(results: Results, run: RunPlan, line: list[Row]) -> Row:
     there = span(run)
-    accuracy = {row["epoch"]: float(row["test_accuracy"]) for row in results.epochs(run)}
     measured = [(row["epoch"], row["trace"]) for row in line]
-    found = of_run(measured, there[1] if there else None, accuracy)
+    found = of_run(measured, there[1] if there else None, accuracies(results, run))
     return {"run": run.index, "seed": run.seed, **found}
 
 

@@ -65,19 +65,8 @@ def measured(
             if one["probe"]["kind"] == FISHER:
                 scale = largest.get(method(one["probe"]), math.nan)
                 row = _row(one, _beside(one, here), normalisation, scale)
-                who = {"normalisation": normalisation} | _provenance(one, results)
+                who = {"normalisation": normalisation} | results.about(one)
                 yield one["probe"], identity(run) | who | row
-
-
-def _provenance(found: Row, results: Results) -> Row:
-    provenance = found["provenance"]
-    return {
-        "epoch": found["epoch"],
-        "time": provenance["time"],
-        "key": found["key"],
-        "reused": not results.is_own(found),
-        "numerics": provenance["numerics"],
-    }
 
 
 def _row(found: Row, beside: Row, normalisation: Normalisation, scale: float) -> Row:

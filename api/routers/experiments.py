@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from api import bodies, openapi, pages
 from api.dependencies import (
     SUBMIT,
+    DryRun,
     ExperimentId,
     IdempotencyKey,
     Json,
@@ -54,9 +55,7 @@ def submit(
     raw: RawBody,
     request: Request,
     idempotency_key: IdempotencyKey,
-    dry_run: Annotated[
-        bool, Query(description="Answer 200 with the plan; store and queue nothing.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> Response:
     """Accept an experiment: a spec, or a preset with what is to be other in it.
 

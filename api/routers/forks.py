@@ -1,12 +1,18 @@
 """Go on otherwise from an epoch of a run that exists."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from api import bodies, openapi
-from api.dependencies import SUBMIT, ExperimentId, IdempotencyKey, PrincipalIn, RawBody, ServiceIn
+from api.dependencies import (
+    SUBMIT,
+    DryRun,
+    ExperimentId,
+    IdempotencyKey,
+    PrincipalIn,
+    RawBody,
+    ServiceIn,
+)
 from api.errors import responses
 from api.routers.experiments import accepted, planned
 from shared.fork import Fork
@@ -29,9 +35,7 @@ def fork(
     raw: RawBody,
     request: Request,
     idempotency_key: IdempotencyKey,
-    dry_run: Annotated[
-        bool, Query(description="Answer 200 with the plan; store and queue nothing.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> Response:
     """Take a run up to an epoch and go on otherwise: other deficit windows, another length, another
     way of training, other measurements. What comes is a new experiment of an ordinary spec, linked

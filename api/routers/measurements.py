@@ -1,13 +1,12 @@
 """Measure an experiment that exists, and see which jobs do."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from api import bodies, openapi, pages
 from api.dependencies import (
     SUBMIT,
+    DryRun,
     ExperimentId,
     IdempotencyKey,
     Json,
@@ -43,9 +42,7 @@ def measure(
     raw: RawBody,
     request: Request,
     idempotency_key: IdempotencyKey,
-    dry_run: Annotated[
-        bool, Query(description="Answer 200 with the plan; store and queue nothing.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> Response:
     """Measure states that are stored: a job, which is an experiment that trains nothing.
 

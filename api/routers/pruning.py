@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from api import bodies, openapi
 from api.dependencies import (
     SUBMIT,
+    DryRun,
     ExperimentId,
     IdempotencyKey,
     Json,
@@ -44,9 +45,7 @@ def prune(
     raw: RawBody,
     request: Request,
     idempotency_key: IdempotencyKey,
-    dry_run: Annotated[
-        bool, Query(description="Answer 200 with the plan; store and queue nothing.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> Response:
     """Prune a run after an epoch by several criteria to several sparsities, and train on. What
     comes is a new experiment of an ordinary spec, linked to this one both ways as a fork is, for

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -43,6 +44,11 @@ class Scored:
     def weights(self) -> list[Tensor]:
         return [layer.module.weight.detach().cpu().double() for layer in self.layers]
 
+    @cached_property
+    def diagonal(self) -> list[Tensor]:
+        """Of the Fisher information by each weight: two criteria look at it."""
+        return diagonal(self.model, self.layers, self.shown, self.labels, self.tick)
+
 
 def magnitude(asked: Scored) -> list[Tensor]:
     """|w|."""
@@ -53,18 +59,14 @@ def fisher(asked: Scored) -> list[Tensor]:
     """F_ii w_i^2 / 2: by how much the loss rises without w_i, to second order, where the gradient
     is 0 and the Hessian is the diagonal of F. Optimal Brain Damage (LeCun, Denker & Solla 1990)
     with F in place of the Hessian."""
-    pairs = zip(_diagonal(asked), asked.weights, strict=True)
+    pairs = zip(asked.diagonal, asked.weights, strict=True)
     return asked.of_weights([f * weight.square() / 2 for f, weight in pairs])
 
 
 def fisher_alone(asked: Scored) -> list[Tensor]:
     """F_ii. Without the weight it estimates no rise of the loss: a weight of 0 may have a large
     one."""
-    return asked.of_weights(_diagonal(asked))
-
-
-def _diagonal(asked: Scored) -> list[Tensor]:
-    return diagonal(asked.model, asked.layers, asked.shown, asked.labels, asked.tick)
+    return asked.of_weights(asked.diagonal)
 
 
 def theis(asked: Scored) -> list[Tensor]:
