@@ -188,12 +188,12 @@ class Tracker:
         return {works[work]: said for work, said in live.progress(list(works)).items()}
 
     def epochs_planned(self) -> int:
-        return sum(_length(self.plan.segments[i]) for i in self.todo)
+        return sum(self.plan.segments[i].planned for i in self.todo)
 
     def epochs_done(self, running: dict[int, dict[str, Any]]) -> int:
-        whole = sum(_length(self.plan.segments[i]) for i in self.todo if i in self.done)
+        whole = sum(self.plan.segments[i].planned for i in self.todo if i in self.done)
         begun = [(self.plan.segments[i], said["epoch"]) for i, said in running.items()]
-        return whole + sum(min(max(e - s.start, 0), _length(s)) for s, e in begun)
+        return whole + sum(min(max(e - s.start, 0), s.planned) for s, e in begun)
 
     def measurements(self) -> dict[str, int]:
         """Measurements that the plan wants made, and those of them in segments that are done."""
@@ -235,10 +235,3 @@ def _trained(segment: Segment, records: Records, experiment: str) -> int | None:
         for manifest in records.spanning(segment.scope, segment.key, segment.start)
         if manifest.provenance["experiment"] == experiment
     )
-
-
-def _length(segment: Segment) -> int:
-    """Epochs that the plan means to train for this segment."""
-    if segment.stored:
-        return segment.replay_end(segment.probes) - segment.start
-    return segment.end - segment.start

@@ -48,6 +48,11 @@ class Segment(BaseModel):
         """Last epoch to train again when the segment is stored and these probes are not."""
         return max((e for e, _ in missing if self.start < e < self.end), default=self.start)
 
+    @property
+    def planned(self) -> int:
+        """Epochs that its plan means to train for it."""
+        return (self.replay_end(self.probes) if self.stored else self.end) - self.start
+
 
 class RunPlan(BaseModel):
     index: int

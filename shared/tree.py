@@ -190,11 +190,7 @@ class _Planner:
 
     def _device_seconds(self, segments: list[Segment]) -> float:
         configs = [self.paths[i].config for i in self._config_owners()]
-        total = 0.0
-        for s in segments:
-            epochs = s.replay_end(s.probes) - s.start if s.stored else s.end - s.start
-            total += cost.device_seconds(configs[s.config], epochs)
-        return total
+        return sum(cost.device_seconds(configs[s.config], s.planned) for s in segments)
 
 
 def _clip(stretches: list[Stretch], start: int, end: int) -> list[Stretch]:
