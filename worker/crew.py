@@ -27,7 +27,7 @@ from shared.settings import Settings
 from shared.storage import Storage
 from shared.store_failures import is_no_room
 from shared.work import preparation_work, repair_work, work_name
-from worker import meters
+from worker import allocator, meters
 from worker.heartbeat import Heartbeat
 from worker.last_words import LastWords, supervisor_name
 from worker.machine import UNFIT, Machine
@@ -45,8 +45,10 @@ class Crew:
     """What one worker process keeps warm over many tasks."""
 
     def __init__(self, settings: Settings, app: Celery, pulse: Pulse) -> None:
-        from worker import segment  # noqa: F401 - torch takes seconds: before any lease is taken
+        # torch takes seconds: before any lease is taken
+        from worker import segment  # noqa: F401
 
+        allocator.keep_freed()
         self.settings = settings
         self.pulse = pulse
         self.live = Live(settings)
@@ -115,6 +117,7 @@ class Crew:
             return self._attempt(work, experiment, attempts, run, patience)
         finally:
             self.live.release(work, self.name)
+            allocator.give_back()
 
     def _introduce(self, place: str) -> None:
         """Once: tell the parent what this process works on."""
@@ -230,7 +233,8 @@ class Crew:
         from worker.bench import Bench
         from worker.segment import execute
 
-        check_version(plan.configs[segment.config])
+        config = plan.configs[segment.config]
+        check_version(config)
         place = self.machine.device()
         work, report = tick.work, {"start": segment.start, "end": segment.end}
 
@@ -247,7 +251,7 @@ class Crew:
             provenance={
                 "experiment": experiment,
                 "worker": self.name,
-                "numerics": device.numerics_class(place),
+                "numerics": device.numerics_class(place, config["precision"]),
                 "device": device.describe(place),
             },
             tick=tick,

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shared.arrays import Arrays
-from worker import augmentation, checkpoint, deficits, regularisers, rng
+from worker import augmentation, checkpoint, deficits, fixed, precision, regularisers, rng
+from worker.fixed import Fixed, Show
 from worker.models import build
 from worker.regularisers import Settings
 
@@ -30,8 +31,7 @@ def be_deterministic() -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
-    torch.backends.cuda.matmul.fp32_precision = "ieee"
-    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    precision.in_ieee()
 
 
 class Trainer:
@@ -61,10 +61,14 @@ class Trainer:
                 raise ValueError(
                     f"{len(labels)} {split} images, {dataset[f'{split}_samples']} in the config"
                 )
-        mean, std = (torch.tensor(dataset[name]).view(-1, 1, 1) for name in ("mean", "std"))
-        self._mean, self._std = mean.to(self.device), std.to(self.device)
-        self._scale = (1 / (255 * std)).to(self.device)
-        self._offset = (-mean / std).to(self.device)
+        mean, std = (torch.tensor(dataset[name]) for name in ("mean", "std"))
+        self._mean, self._std = (part.view(-1, 1, 1).to(self.device) for part in (mean, std))
+        # As large as an image: in channels_last a short last dimension is not worked on in vectors.
+        self._scale, self._offset = (
+            part.expand(self.shape).contiguous().to(self.device)
+            for part in (1 / (255 * std), -mean / std)
+        )
+        self._fixed = Fixed()
         self._kept: tuple[dict[str, Any], dict[str, Any]] | None = None
         self.hold: Callable[[], None] | None = None
         """Called between the backward pass and the step: what keeps pruned weights at 0."""
@@ -98,7 +102,8 @@ class Trainer:
     def load(self, data: bytes | None) -> None:
         """Go to a checkpoint's state; None: to the initial state of the config's seed."""
         model = build(self.config["model"], self.shape, self.classes, self.seed)
-        self.model = model.to(self.device)
+        model = model.to(self.device)
+        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.hold = None
         self.forget_momentum()
         if data is not None:
@@ -151,14 +156,22 @@ class Trainer:
         settings = regularisers.settings_of(stimulus, self._usual)
         for group in self.optimizer.param_groups:
             group["lr"], group["weight_decay"] = learning_rate, settings.weight_decay
+        with precision.rounding(self.config["precision"]):
+            trained = self._pass(epoch, stimulus, settings, tick)
+        return trained | {"learning_rate": learning_rate} | self.evaluate(tick)
+
+    def _pass(
+        self, epoch: int, stimulus: deficits.Stimulus, settings: Settings, tick: Tick
+    ) -> dict[str, float]:
+        """Nothing here waits for the device before the last step is under way."""
         self.model.train()
-        augmented = deficits.augmentable(stimulus)
+        augmented, show = deficits.augmentable(stimulus), self._shows(stimulus, epoch)
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         finite = torch.zeros((), dtype=torch.int64, device=self.device)
         seen = steps = 0
         for indices, moves in self._batches(epoch, settings):
             tick()
-            images, labels = self.show("train", indices, stimulus, epoch)
+            images, labels = show(indices)
             if augmented and moves is not None:
                 images = augmentation.augment(images, moves, settings.augmentation["shift"])
             sums += self._step(images, labels)
@@ -166,13 +179,24 @@ class Trainer:
             finite += torch.isfinite(sums[0])
             seen, steps = seen + len(labels), steps + 1
         loss, correct = (sums / seen).tolist()
-        trained = {"train_loss": loss, "train_accuracy": correct, "learning_rate": learning_rate}
         diverged = {} if finite == steps else {"diverged_at_step": int(finite) + 1}
-        return trained | diverged | self.evaluate(tick)
+        return {"train_loss": loss, "train_accuracy": correct} | diverged
+
+    def _shows(self, stimulus: deficits.Stimulus, epoch: int) -> Show:
+        """How an epoch's batches are made."""
+
+        def show(indices: Tensor) -> deficits.Batch:
+            return self.show("train", indices, stimulus, epoch)
+
+        count = len(self.labels["train"])
+        if not fixed.is_worth_it(stimulus, 4 * self.images["train"].numel()):
+            self._fixed.forget()
+            return show
+        return self._fixed.of(stimulus, count, self.device, show)
 
     def _step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One step of the optimiser; (2,) float64: summed loss, number of right answers."""
-        logits = self.model(images)
+        logits = self._logits(images)
         loss = F.cross_entropy(logits, labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -181,16 +205,21 @@ class Trainer:
         self.optimizer.step()
         return _sums(loss.detach(), logits, labels)
 
+    def _logits(self, images: Tensor) -> Tensor:
+        with precision.autocast(self.config["precision"], self.device):
+            logits: Tensor = self.model(images)
+        return logits.float()
+
     def evaluate(self, tick: Tick) -> dict[str, float]:
         """Loss and accuracy on the clean test images, BatchNorm with its running statistics."""
         self.model.eval()
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         everything = torch.arange(len(self.labels["test"]), device=self.device)
-        with torch.inference_mode():
+        with torch.inference_mode(), precision.rounding(self.config["precision"]):
             for indices in everything.split(EVALUATION_BATCH):
                 tick()
                 images, labels = self.show("test", indices, [], 0)
-                logits = self.model(images)
+                logits = self._logits(images)
                 sums += _sums(F.cross_entropy(logits, labels), logits, labels)
         loss, accuracy = (sums / len(everything)).tolist()
         return {"test_loss": loss, "test_accuracy": accuracy}
@@ -200,9 +229,11 @@ class Trainer:
     ) -> tuple[Tensor, Tensor]:
         """Images (B, C, H, W) float32, normalised, under a stimulus, and their labels (B,).
 
-        indices (B,) int64 on the device. Not augmented.
+        indices (B,) int64 on the device. Not augmented. In channels_last memory format, unless a
+        deficit gives another.
         """
-        images = self.images[split][indices].float().mul_(self._scale).add_(self._offset)
+        pixels = self.images[split][indices].float().mul_(self._scale).add_(self._offset)
+        images = pixels.permute(0, 3, 1, 2)
         labels = self.labels[split][indices]
         context = deficits.Context(
             self.seed,
@@ -237,10 +268,10 @@ class Trainer:
         yield from zip(batches, map(augmentation.Moves._make, moves), strict=True)
 
     def _images(self, images: Any) -> Tensor:
-        """(N, H, W, C) uint8 -> (N, C, H, W) on the device."""
+        """(N, H, W, C) uint8, on the device."""
         if tuple(images.shape[1:]) != self.shape:
             raise ValueError(f"images of {tuple(images.shape[1:])}, {self.shape} in the config")
-        return torch.from_numpy(np.array(images).transpose(0, 3, 1, 2).copy()).to(self.device)
+        return torch.from_numpy(np.array(images)).to(self.device)
 
     def _labels(self, labels: Any) -> Tensor:
         return torch.from_numpy(np.array(labels, dtype=np.int64)).to(self.device)

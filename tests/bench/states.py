@@ -138,6 +138,7 @@ def _config(arrays: Arrays, network: str, width: float, train: int) -> dict[str,
         "model": {"name": network, "width": width},
         "optimizer": {"name": "sgd", "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 0.0},
         "batch_size": BATCH,
+        "precision": "float32",
         "augmentation": {"shift": 0, "horizontal_flip": False},
         "seed": 0,
     }
