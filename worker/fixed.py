@@ -42,7 +42,7 @@ class Fixed:
             self._keep(count, device, show)
             self._stimulus = stimulus
         images, labels = self._kept
-        return lambda rows: (images[rows].permute(0, 3, 1, 2), labels[rows])
+        return lambda rows: (images.index_select(0, rows).permute(0, 3, 1, 2), labels[rows])
 
     def forget(self) -> None:
         self._stimulus, self._kept = None, []

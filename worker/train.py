@@ -232,8 +232,8 @@ class Trainer:
         indices (B,) int64 on the device. Not augmented. In channels_last memory format, unless a
         deficit gives another.
         """
-        pixels = self.images[split][indices].float().mul_(self._scale).add_(self._offset)
-        images = pixels.permute(0, 3, 1, 2)
+        pixels = self.images[split].index_select(0, indices).float()
+        images = pixels.mul_(self._scale).add_(self._offset).permute(0, 3, 1, 2)
         labels = self.labels[split][indices]
         context = deficits.Context(
             self.seed,

