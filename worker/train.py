@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from shared.arrays import Arrays
 from worker import augmentation, checkpoint, deficits, fixed, precision, regularisers, rng
 from worker.fixed import Fixed, Show
+from worker.graph import Record, Recorded, Step
 from worker.models import build
 from worker.regularisers import Settings
 
@@ -41,7 +42,14 @@ class Trainer:
     After an exception from `tick` the state is undefined until the next `load` or `recall`.
     """
 
-    def __init__(self, config: dict[str, Any], arrays: Arrays, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        config: dict[str, Any],
+        arrays: Arrays,
+        device: str = "cpu",
+        record: Record | None = None,
+    ) -> None:
+        """record: how a step is recorded to be replayed, where it is to be (`worker/graph.py`)."""
         be_deterministic()
         self.config, self.device = config, torch.device(device)
         dataset = config["dataset"]
@@ -69,6 +77,11 @@ class Trainer:
             for part in (1 / (255 * std), -mean / std)
         )
         self._fixed = Fixed()
+        self._record = record
+        self._recorded: tuple[object, Recorded] | None = None
+        """With all that it depends on."""
+        # A float would be part of what is recorded. Without a recording too: the same bits.
+        self._rate = torch.zeros((), device=self.device) if self.device.type == "cuda" else None
         self._kept: tuple[dict[str, Any], dict[str, Any]] | None = None
         self.hold: Callable[[], None] | None = None
         """Called between the backward pass and the step: what keeps pruned weights at 0."""
@@ -116,7 +129,7 @@ class Trainer:
     def beside(self) -> "Trainer":
         """Another one with the same images, at the initial state."""
         other = copy(self)
-        other._kept = None
+        other._kept = other._recorded = None
         other.load(None)
         return other
 
@@ -131,6 +144,7 @@ class Trainer:
         """Go back to the state that is kept."""
         assert self._kept is not None, "nothing was remembered"
         model, optimizer = self._kept
+        self._recorded = None  # the optimiser's state is in another place from now on
         self.model.load_state_dict(model)
         self.optimizer.load_state_dict(optimizer)
 
@@ -154,11 +168,17 @@ class Trainer:
         whose loss was not finite.
         """
         settings = regularisers.settings_of(stimulus, self._usual)
-        for group in self.optimizer.param_groups:
-            group["lr"], group["weight_decay"] = learning_rate, settings.weight_decay
+        self._set(learning_rate, settings.weight_decay)
         with precision.rounding(self.config["precision"]):
             trained = self._pass(epoch, stimulus, settings, tick)
         return trained | {"learning_rate": learning_rate} | self.evaluate(tick)
+
+    def _set(self, learning_rate: float, weight_decay: float) -> None:
+        rate: float | Tensor = learning_rate
+        if self._rate is not None and isinstance(self.optimizer, torch.optim.SGD):
+            rate = self._rate.fill_(learning_rate)
+        for group in self.optimizer.param_groups:
+            group["lr"], group["weight_decay"] = rate, weight_decay
 
     def _pass(
         self, epoch: int, stimulus: deficits.Stimulus, settings: Settings, tick: Tick
@@ -166,6 +186,7 @@ class Trainer:
         """Nothing here waits for the device before the last step is under way."""
         self.model.train()
         augmented, show = deficits.augmentable(stimulus), self._shows(stimulus, epoch)
+        step = self._step_of_epoch()
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         finite = torch.zeros((), dtype=torch.int64, device=self.device)
         seen = steps = 0
@@ -174,7 +195,7 @@ class Trainer:
             images, labels = show(indices)
             if augmented and moves is not None:
                 images = augmentation.augment(images, moves, settings.augmentation["shift"])
-            sums += self._step(images, labels)
+            sums += step(images, labels)
             # Once the sum is not finite, it stays so. Counted on the device: no waiting for it.
             finite += torch.isfinite(sums[0])
             seen, steps = seen + len(labels), steps + 1
@@ -193,6 +214,19 @@ class Trainer:
             self._fixed.forget()
             return show
         return self._fixed.of(stimulus, count, self.device, show)
+
+    def _step_of_epoch(self) -> Step:
+        """A step, recorded where nothing that it depends on is another one at each step or epoch:
+        of Adam the count of steps is, and of a pruned network what it holds."""
+        sgd = isinstance(self.optimizer, torch.optim.SGD)
+        if self._record is None or self.hold is not None or not sgd:
+            return self._step
+        group = self.optimizer.param_groups[0]
+        fixed = (self.model, self.optimizer, group["weight_decay"], group["momentum"])
+        if self._recorded is None or self._recorded[0] != fixed:
+            self._recorded = None  # not two of them at once
+            self._recorded = fixed, Recorded(self._step, self._record)
+        return self._recorded[1]
 
     def _step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One step of the optimiser; (2,) float64: summed loss, number of right answers."""

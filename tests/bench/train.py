@@ -18,6 +18,7 @@ from tests.bench import machine, train_table
 from tests.bench.train_loops import BATCH, Epoch, Network, bound, ours, plain
 from tests.bench.train_service import service
 from worker import allocator
+from worker.graph import by_cuda
 
 NETWORKS = {
     "cpu": ["all_cnn:0.125", "all_cnn:0.25", "all_cnn:1", "resnet18:0.25", "mlp:1"],
@@ -79,6 +80,9 @@ def _measured(network: Network, asked: argparse.Namespace) -> Iterator[dict[str,
         for words, stimulus in STIMULI.items():
             made = ours(network, arrays, precision, asked.device, stimulus)
             loops[f"{words} {precision}"] = made
+        if asked.device == "cuda":
+            made = ours(network, arrays, precision, asked.device, [], by_cuda)
+            loops[f"graph {precision}"] = made
     for loop in loops.values():
         loop()  # a warm-up
     rates: dict[str, list[float]] = {name: [] for name in loops}

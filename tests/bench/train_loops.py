@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from shared.arrays import Arrays
 from worker import precision as precisions
+from worker.graph import Record
 from worker.models import build
 from worker.torchvision_import import torchvision_datasets
 from worker.train import Trainer
@@ -68,10 +69,15 @@ Epoch = Callable[[], float]
 
 
 def ours(
-    network: Network, arrays: Arrays, precision: str, device: str, stimulus: list[dict[str, Any]]
+    network: Network,
+    arrays: Arrays,
+    precision: str,
+    device: str,
+    stimulus: list[dict[str, Any]],
+    record: Record | None = None,
 ) -> Epoch:
     """As the product trains: the seconds up to the first step of the evaluation."""
-    trainer = Trainer(config(network, arrays, precision), arrays, device)
+    trainer = Trainer(config(network, arrays, precision), arrays, device, record)
     steps = -(-len(arrays.train_labels) // BATCH)
     epochs = iter(range(10_000))
 

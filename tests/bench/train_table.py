@@ -22,7 +22,8 @@ round: median (lower to upper quartile).
   torch's usual memory format and algorithms, as many threads as ours.
 - **bound**: forward, backward and step alone on one fixed batch in memory, in the precision of its
   row, in our memory format, with deterministic algorithms.
-- **ours**: an epoch as the product trains it, its evaluation left out; **blurred** to 8 pixels.
+- **ours**: an epoch as the product trains it, its evaluation left out; **blurred** to 8 pixels;
+  **recorded**, on CUDA: each step a CUDA graph.
 """
 
 SERVICE = """
@@ -44,6 +45,8 @@ def table(found: Found) -> str:
     head = HEAD.format(**about | {"versions": versions, "rounds": rounds})
     titles = ["network, width", "precision", "plain, images/s", "ours, images/s", "s an epoch*",
               "ours / bound", "blurred / bound", "ours / plain", "bound / plain"]  # fmt: skip
+    if any("graph" in name for name in found["loops"][0]["rates"]):
+        titles.append("recorded / ours")
     lines = [head, _row(titles), _row(["---"] * len(titles))]
     for one in found["loops"]:
         lines += [_row(cells) for cells in _loops(one)]
@@ -72,6 +75,7 @@ def _loops(one: Found) -> list[list[str]]:
                 _percent(blurred, bound),
                 _times(clean, plain),
                 _times(bound, plain),
+                *([_times(graph, clean)] if (graph := rates.get(f"graph {precision}")) else []),
             ]
         )
     return rows
