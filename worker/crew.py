@@ -229,7 +229,7 @@ class Crew:
         tick: Heartbeat,
         how: Callable[..., bool] | None = None,
     ) -> bool:
-        from worker import datasets_cache, device
+        from worker import datasets_cache, device, graph
         from worker.bench import Bench
         from worker.segment import execute
 
@@ -248,6 +248,7 @@ class Crew:
             records=self.records,
             arrays=lambda config: datasets_cache.arrays(config, self.store, self.settings, tick),
             device=place,
+            record=graph.by_cuda if place == "cuda" and self.settings.cuda_graphs else None,
             provenance={
                 "experiment": experiment,
                 "worker": self.name,

@@ -62,7 +62,7 @@ class _Work:
         self.bench, self.plan, self.segment = bench, plan, segment
         self.records, self.store = bench.records, bench.records.store
         config = plan.configs[segment.config]
-        self.trainer = Trainer(config, bench.arrays(config), bench.device)
+        self.trainer = Trainer(config, bench.arrays(config), bench.device, bench.record)
         self.states = States(bench, plan, segment, self.trainer)
         self.started = time.time()
         self.rows: list[dict[str, Any]] = []
