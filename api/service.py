@@ -115,10 +115,14 @@ class Service:
             for dataset in planning.unprepared(experiment.spec, self.store):
                 self.sender.prepare(experiment.id, dataset)
             return
-        room = self.room()
-        for index in self.tracker(experiment.id).ready()[: min(room, SENT_AT_ONCE)]:
-            if not self.sender.wake(self.live, experiment.id, index, experiment.plan):
+        tracker = self.tracker(experiment.id)
+        for index in tracker.ready()[: min(self.room(), SENT_AT_ONCE)]:
+            if not self.wake(tracker, index):
                 return
+
+    def wake(self, tracker: Tracker, index: int) -> bool:
+        plan, seconds = tracker.plan, tracker.urgency[index]
+        return self.sender.wake(self.live, tracker.experiment, index, plan, seconds)
 
     def room(self) -> int:
         """Messages that the queue has room for."""

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import Any
 
+from shared import urgency
 from shared.live import Live
 from shared.plan import Plan, RunPlan, Segment, State
 from shared.records import Records
@@ -28,7 +29,10 @@ _askers = ThreadPoolExecutor(16, thread_name_prefix="tracker")
 class Tracker:
     def __init__(self, experiment: str, plan: Plan) -> None:
         self.experiment, self.plan = experiment, plan
-        self.todo = [i for i, s in enumerate(plan.segments) if not s.stored or s.probes]
+        self.urgency = urgency.remaining(plan)
+        todo = [i for i, s in enumerate(plan.segments) if not s.stored or s.probes]
+        self.todo = sorted(todo, key=lambda i: -self.urgency[i])
+        """The most urgent first."""
         self.done = set(range(len(plan.segments))) - set(self.todo)
         self.failed: dict[int, dict[str, Any]] = {}
         self.sent: set[int] = set()
@@ -102,7 +106,7 @@ class Tracker:
         return [*finished, *due][: min(most, WAVE)]
 
     def ready(self) -> list[int]:
-        """Segments that are not done and wait for nothing."""
+        """Segments that are not done and wait for nothing, the most urgent first."""
         return [i for i in self.todo if i not in self.done and i not in self.failed
                 and self._waits_for_nothing(i)]  # fmt: skip
 

@@ -14,6 +14,7 @@ def remaining(plan: Plan) -> list[float]:
     for i, segment in enumerate(plan.segments):
         if segment.start > 0:
             after[segment.scope, segment.parent].append(i)
+    an_epoch = [cost.device_seconds(config, 1) for config in plan.configs]
     left = [0.0] * len(plan.segments)
     # What follows a segment begins later, or stands at its end and has no epochs.
     order = sorted(
@@ -22,5 +23,5 @@ def remaining(plan: Plan) -> list[float]:
     for i in reversed(order):
         segment = plan.segments[i]
         following = max((left[j] for j in after[segment.scope, segment.key] if j != i), default=0.0)
-        left[i] = cost.device_seconds(plan.configs[segment.config], segment.planned) + following
+        left[i] = an_epoch[segment.config] * segment.planned + following
     return left

@@ -20,18 +20,20 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing.connection import Connection
 from typing import Any, Self
 
 import redis
 import urllib3
 
-from shared import names
+from shared import names, urgency
 from shared.chain import Manifest
 from shared.errors import Stopped
-from shared.live import _RENEW, QUEUE, Live
+from shared.live import _RENEW, Live
 from shared.plan import Plan, Segment
 from shared.queue import Sender, make_app
+from shared.ready import QUEUE, WORK
 from shared.records import Records
 from shared.settings import Settings
 from shared.storage import Storage
@@ -173,6 +175,7 @@ class Shared:
         self.sender = Sender(make_app(self.settings))
         self.log, self.pulse = Log(job.log), Pulse()
         self._plans: dict[str, Plan] = {}
+        self.urgency = lru_cache(maxsize=None)(lambda id: urgency.remaining(self.parsed(id)))
         self.checkpoint = random.Random(job.seed).randbytes(job.checkpoint_bytes)
         self.over = threading.Event()
 
@@ -194,6 +197,7 @@ class Crew(crew.Crew):
         self.machine = self.words = Nothing()  # type: ignore[assignment]
         self.random, self.is_first = random.Random(f"{shared.job.seed} {index}"), True
         self._kept: OrderedDict[str, None] = OrderedDict()
+        self.urgency = shared.urgency
         self.plan = self._plan  # type: ignore[assignment, method-assign]
 
     def _plan(self, experiment: str) -> Plan:
@@ -287,7 +291,7 @@ class Simulated(_Work):
         return self.segment.key.encode() + self.crew.shared.checkpoint
 
 
-def _receive(client: "redis.Redis[Any]", tag: str) -> tuple[str, int] | None:
+def _receive(client: "redis.Redis[Any]", tag: str) -> tuple[str, int, str] | None:
     """The next message, as kombu takes one: it is noted as received, and acknowledged at once."""
     found = client.brpop(KEYS, timeout=POLL_SECONDS)
     if found is None:
@@ -297,7 +301,7 @@ def _receive(client: "redis.Redis[Any]", tag: str) -> tuple[str, int] | None:
         pipe.zadd("unacked_index", {tag: time.time()}).hset("unacked", tag, found[1]).execute()
         pipe.zrem("unacked_index", tag).hdel("unacked", tag).execute()
     experiment, index = json.loads(b64decode(message["body"]))[0]
-    return str(experiment), int(index)
+    return str(experiment), int(index), message["headers"][WORK]
 
 
 def _work(shared: Shared, index: int) -> None:
@@ -312,7 +316,8 @@ def _work(shared: Shared, index: int) -> None:
             time.sleep(1)
             continue
         if message is not None:
-            crew.train(*message)
+            index, _ = crew.live.take_most_urgent(*message, crew.supervisor)  # as its parent does
+            crew.train(message[0], index)
             crew.log("free", crew.name)
     crew.log("stopped", crew.name)
 
