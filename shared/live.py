@@ -103,8 +103,10 @@ class Live:
     # --- what has been sent and not yet been taken: marks, and what is most urgent of it ---
 
     def add_ready(self, experiment: str, index: int, segment: Segment, seconds: float) -> bool:
-        """True if it did not wait for this experiment yet."""
-        return self._try(lambda: self._ready.add(experiment, index, segment, seconds), False)
+        """True if it did not wait for this experiment yet, or nobody can say: the caller is the one
+        to send it."""
+        told = experiment, index, segment, seconds, self.queued_ms
+        return self._try(lambda: self._ready.add(*told), True)
 
     def drop_ready(self, experiment: str, index: int, segment: Segment) -> None:
         self._try(lambda: self._ready.drop(experiment, index, segment), None)

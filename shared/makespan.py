@@ -32,7 +32,7 @@ def precedence(plan: Plan) -> Precedence:
     return Precedence(followers, waits)
 
 
-def makespan(
+def schedule(
     order: Precedence,
     seconds: Sequence[float],
     workers: int,
@@ -40,15 +40,16 @@ def makespan(
     todo: Iterable[int] | None = None,
     done: Iterable[int] = (),
     begun: Mapping[int, float] | None = None,
-) -> float:
-    """Seconds until the last of `todo` is done (default: all), each of which takes `seconds`; of
-    those that are `begun`, what is left. A free worker takes the most urgent of those that can be
-    done; without `urgency` the one that has waited for longest. What waits for something that is
-    neither `done` nor to do is never done."""
+) -> dict[int, float]:
+    """When each of `todo` ends (default: all), each of which takes `seconds`; of those that are
+    `begun`, what is left. A free worker takes the most urgent of those that can be done; without
+    `urgency` the one that has waited for longest. What waits for something that is neither `done`
+    nor to do is never done."""
     begun = begun or {}
     waits = {i: order.waits[i] for i in (range(len(seconds)) if todo is None else todo)}
     for j in (j for i in done for j in order.followers[i] if j in waits):
         waits[j] -= 1
+    ends: dict[int, float] = {}
     came = 0
     ready: list[tuple[float, int]] = []
     busy = [(left, i) for i, left in begun.items() if i in waits]
@@ -64,6 +65,7 @@ def makespan(
             _, i = heappop(ready)
             heappush(busy, (now + seconds[i], i))
         now, i = heappop(busy)
+        ends[i] = now
         for j in order.followers[i]:
             if j not in waits:
                 continue
@@ -71,9 +73,9 @@ def makespan(
             if not waits[j]:
                 heappush(ready, (came if urgency is None else -urgency[j], j))
                 came += 1
-    return now
+    return ends
 
 
-def bound(seconds: Sequence[float], longest: float, workers: int) -> float:
-    """No order is faster: all work over all workers, nor the longest path."""
-    return max(sum(seconds) / workers, longest)
+def makespan(ends: Mapping[int, float]) -> float:
+    """Of a schedule."""
+    return max(ends.values(), default=0.0)

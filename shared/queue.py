@@ -75,7 +75,6 @@ class Sender:
         in sending more now."""
         segment = plan.segments[index]
         is_new = live.add_ready(experiment, index, segment, seconds)
-        is_new |= live.mark_queued(work_name(segment))
         if not is_new or self.train(experiment, index, segment):
             return True
         live.drop_ready(experiment, index, segment)

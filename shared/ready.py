@@ -32,17 +32,18 @@ local function take(work)
     return true
 end
 local own = ARGV[1] .. ' ' .. ARGV[2]
-local sent = redis.call('exists', 'hubel:queued:' .. ARGV[2]) == 1
-if not sent or redis.call('zscore', KEYS[1], own) then
-    while true do
-        local most = redis.call('zpopmax', KEYS[1])
-        if not most[1] then
-            break
-        end
-        if take(string.match(most[1], '^%d+ (.*)$')) then
-            redis.call('expire', KEYS[1], ARGV[5])
-            return most[1]
-        end
+local is_queued = redis.call('exists', 'hubel:queued:' .. ARGV[2]) == 1
+if is_queued and not redis.call('zscore', KEYS[1], own) and take(ARGV[2]) then
+    return own
+end
+while true do
+    local most = redis.call('zpopmax', KEYS[1])
+    if not most[1] then
+        break
+    end
+    if take(string.match(most[1], '^%d+ (.*)$')) then
+        redis.call('expire', KEYS[1], ARGV[5])
+        return most[1]
     end
 end
 take(ARGV[2])
@@ -56,14 +57,19 @@ class Ready:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    def add(self, experiment: str, index: int, segment: Segment, seconds: float) -> bool:
-        """That it waits, and how many device seconds are left from its start to the end of the
-        longest run through it. False where that was known."""
-        with self._redis.pipeline(transaction=False) as pipe:
-            pipe.zadd(_key(experiment), {_member(index, work_name(segment)): seconds})
+    def add(
+        self, experiment: str, index: int, segment: Segment, seconds: float, queued_ms: int
+    ) -> bool:
+        """Mark it as queued, and as waiting: how many device seconds are left from its start to the
+        end of the longest run through it. In one step, since whoever takes it takes the mark away.
+        False where it was both."""
+        work = work_name(segment)
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.set(f"hubel:queued:{work}", "1", nx=True, px=queued_ms)
+            pipe.zadd(_key(experiment), {_member(index, work): seconds})
             pipe.expire(_key(experiment), KEPT_SECONDS)
-            added, _ = pipe.execute()
-        return bool(added)
+            is_marked, is_added, _ = pipe.execute()
+        return bool(is_marked or is_added)
 
     def drop(self, experiment: str, index: int, segment: Segment) -> None:
         self._redis.zrem(_key(experiment), _member(index, work_name(segment)))
@@ -80,15 +86,15 @@ class Ready:
         return (_read(str(found[0][0]))[0], float(found[0][1])) if found else None
 
     def unknown(self, experiment: str, works: Mapping[str, int]) -> list[str]:
-        """Of these, by name with their index, those that nobody holds and that are not in the set:
-        no message for this experiment brings them."""
+        """Of these, by name with their index, those that are queued and not in the set: no message
+        for this experiment brings them."""
         with self._redis.pipeline(transaction=False) as pipe:
             for work, index in works.items():
-                pipe.exists(f"hubel:lease:{work}")
                 pipe.zscore(_key(experiment), _member(index, work))
+                pipe.exists(f"hubel:queued:{work}")  # after it: a mark goes when work is taken
             found = pipe.execute()
-        held = zip(works, found[::2], found[1::2], strict=True)
-        return [work for work, lease, seconds in held if not lease and seconds is None]
+        asked = zip(works, found[::2], found[1::2], strict=True)
+        return [work for work, seconds, is_queued in asked if is_queued and seconds is None]
 
     def expected(self) -> set[str]:
         """Work that a message in the queue will bring to a worker: what it names, and of what waits

@@ -213,6 +213,13 @@ class Crew(crew.Crew):
     def _introduce(self, place: str) -> None:
         """There is no device."""
 
+    def chosen(self, experiment: str, index: int, work: str) -> int:
+        """What it does at a message: as its parent chooses."""
+        return self.live.take_most_urgent(experiment, index, work, self.supervisor)[0]
+
+    def tell(self, experiment: str | None) -> None:
+        """That it is there; thousands say nothing."""
+
     def seconds(self) -> float:
         """Of a segment: log-normal, with the mean that was asked for. Of the first only what is
         left of it, as of workers that have been at work for long."""
@@ -304,20 +311,21 @@ def _receive(client: "redis.Redis[Any]", tag: str) -> tuple[str, int, str] | Non
     return str(experiment), int(index), message["headers"][WORK]
 
 
-def _work(shared: Shared, index: int) -> None:
-    crew = Crew(shared, index)
+def _work(shared: Shared, index: int, kind: type[Crew]) -> None:
+    crew = kind(shared, index)
     time.sleep(crew.random.random())
     client = redis.Redis.from_url(shared.settings.redis_url.get_secret_value())
     crew.log("free", crew.name)
     while not shared.pulse.is_stopping():
+        crew.tell(None)
         try:
             message = _receive(client, crew.name)
         except redis.RedisError:
             time.sleep(1)
             continue
         if message is not None:
-            index, _ = crew.live.take_most_urgent(*message, crew.supervisor)  # as its parent does
-            crew.train(message[0], index)
+            crew.tell(message[0])
+            crew.train(message[0], crew.chosen(*message))
             crew.log("free", crew.name)
     crew.log("stopped", crew.name)
 
@@ -334,7 +342,7 @@ def _bound_requests(said: list[int]) -> None:
     urllib3.PoolManager.urlopen = bounded  # type: ignore[method-assign]
 
 
-def run(job: Job, pipe: Connection) -> None:
+def run(job: Job, pipe: Connection, kind: type[Crew] = Crew) -> None:
     """In a process of its own. Any word on the pipe is answered with what was asked of the store;
     "stop" makes workers end after their segment, "give back" at once, "end" ends the process."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -346,7 +354,7 @@ def run(job: Job, pipe: Connection) -> None:
     shared = Shared(job)
     _hearts.append(Hearts(shared.live))
     for index in range(job.workers):
-        threading.Thread(target=_work, args=(shared, index), daemon=True).start()
+        threading.Thread(target=_work, args=(shared, index, kind), daemon=True).start()
     while (word := pipe.recv()) != "end":
         if word == "stop":
             shared.pulse.stop()

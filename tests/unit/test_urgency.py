@@ -7,7 +7,7 @@ from results_by_hand import plan_of, segment
 from shelf import Shelf, body, paths, removal
 
 from shared import cost, tree, urgency
-from shared.makespan import bound, makespan, precedence
+from shared.makespan import makespan, precedence, schedule
 
 
 def chain(plan, *parents):
@@ -22,6 +22,10 @@ def chain(plan, *parents):
 
 def tree_of(*parents):
     return chain(plan_of([segment(f"s{i}", 0, 1) for i in range(len(parents))], []), *parents)
+
+
+def lasts(*given, **more):
+    return makespan(schedule(*given, **more))
 
 
 def test_a_removal_sweep_trains_the_trunk_first_and_then_the_latest_removal():
@@ -69,10 +73,10 @@ def test_a_long_path_that_starts_late_is_what_first_come_first_served_pays_for()
     order, seconds = precedence(made), [1.0] * 8
     left = urgency.longest_paths(made, seconds)
     assert left[4:] == [4, 3, 2, 1]
-    assert makespan(order, seconds, 2, left) == bound(seconds, max(left), 2) == 4
-    assert makespan(order, seconds, 2) == 6
-    assert makespan(order, seconds, 1) == makespan(order, seconds, 1, left) == 8
-    assert makespan(order, seconds, 8) == 4
+    assert lasts(order, seconds, 2, left) == max(sum(seconds) / 2, max(left)) == 4
+    assert lasts(order, seconds, 2) == 6
+    assert lasts(order, seconds, 1) == lasts(order, seconds, 1, left) == 8
+    assert lasts(order, seconds, 8) == 4
 
 
 def test_what_is_begun_takes_what_is_left_of_it_and_what_waits_for_a_failure_is_never_done():
@@ -80,9 +84,9 @@ def test_what_is_begun_takes_what_is_left_of_it_and_what_waits_for_a_failure_is_
     order = precedence(made)
     seconds = [10.0, 4.0, 6.0, 3.0]
     left = urgency.longest_paths(made, seconds)
-    assert makespan(order, seconds, 2, left, todo=[1, 2, 3], done=[0]) == 7
-    assert makespan(order, seconds, 2, left, begun={0: 1.5}) == 7.5
-    assert makespan(order, seconds, 2, left, todo=[1, 2, 3]) == 3  # 0 has failed
+    assert lasts(order, seconds, 2, left, todo=[1, 2, 3], done=[0]) == 7
+    assert lasts(order, seconds, 2, left, begun={0: 1.5}) == 7.5
+    assert lasts(order, seconds, 2, left, todo=[1, 2, 3]) == 3  # 0 has failed
 
 
 @settings(max_examples=50, deadline=None)
@@ -93,7 +97,7 @@ def test_list_scheduling_is_never_worse_than_twice_the_bound(data):
     made, workers = tree_of(*parents), data.draw(st.integers(1, 4))
     seconds = [data.draw(st.floats(0.1, 5)) for _ in parents]
     left = urgency.longest_paths(made, seconds)
-    least = bound(seconds, max(left), workers)
+    least = max(sum(seconds) / workers, max(left))
     for order in (left, None):
-        found = makespan(precedence(made), seconds, workers, order)
+        found = lasts(precedence(made), seconds, workers, order)
         assert least - 1e-9 <= found <= (2 - 1 / workers) * least + 1e-9  # Graham 1966
