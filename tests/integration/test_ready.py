@@ -1,7 +1,9 @@
 """What a worker takes at a message: the most urgent of its experiment, with a real Redis."""
 
 import json
+import threading
 from base64 import b64decode
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from small import body
@@ -139,3 +141,27 @@ def test_a_message_of_an_earlier_version_brings_what_it_names(service):
     first, name = live.take_most_urgent(id, last, work, "another")  # it came twice
     assert first != last
     assert [name] == names(service, id, [first])
+
+
+def test_who_takes_while_another_sends_leaves_nothing_behind(service):
+    id = submit(service, seeds=list(range(40)))
+    tracker, live = service.tracker(id), service.live
+    live._redis.flushall()
+    ready, taken, sent = tracker.ready(), [], threading.Event()
+
+    def work(name):
+        own = Live(service.settings)
+        while (got := receive(own, name)) or not sent.is_set():
+            if got:
+                taken.append(got[1])
+
+    with ThreadPoolExecutor(4) as pool:
+        workers = [pool.submit(work, f"worker {i}") for i in range(3)]
+        for index in ready:
+            service.wake(tracker, index)
+        sent.set()
+        for worker in workers:
+            worker.result(30)
+    assert sorted(taken) == sorted(ready)
+    works = names(service, id, ready)
+    assert live._held(works) == ([1] * len(works), [-2] * len(works))  # all held, none marked
