@@ -60,15 +60,17 @@ class TimeLeft:
         do; `running`: what is under way, with what its worker last said; `workers`: how many there
         are for it, where somebody can say."""
         now = time.monotonic()
-        several = self._smoothed(max(len(running), LEAST, 1 if workers is None else workers), now)
+        several = self._smoothed(max(len(running), 1 if workers is None else workers), now)
         if self._said is not None:
             left, at, took = self._said
             if now - at < took / SHARE:
                 return max(0.0, left - (now - at))
         if (rates := self._rates(running)) is None:
             return None
+        begun = {i: _seconds(self._parts_left(i, said), rates) for i, said in running.items()}
+        each = self._table @ [rates.get(kind, 0.0) for kind in self._kinds]
         now = time.monotonic()  # what is imported, or made once, is not counted
-        left = self._look_ahead(todo, done, running, several, rates)
+        left = self._look_ahead(todo, done, each.tolist(), begun, max(LEAST, several))
         self._said = left, now, time.monotonic() - now
         return left
 
@@ -79,14 +81,12 @@ class TimeLeft:
         return new
 
     def _look_ahead(
-        self, todo: list[int], done: list[int], running: Mapping[int, Any], workers: float,
-        rates: Parts,
+        self, todo: list[int], done: list[int], each: list[float], begun: dict[int, float],
+        workers: float,
     ) -> float:  # fmt: skip
-        begun = {i: _seconds(self._parts_left(i, said), rates) for i, said in running.items()}
-        seconds = self._table @ [rates.get(kind, 0.0) for kind in self._kinds]
         several = max(1, round(workers))
-        rest = schedule(self._order, seconds.tolist(), several, self.urgency, todo, done, begun)
-        return makespan(rest) * max(1.0, 1 / workers)
+        rest = schedule(self._order, each, several, self.urgency, todo, done, begun)
+        return makespan(rest) * several / workers
 
     # --- what a segment consists of ---
 

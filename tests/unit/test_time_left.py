@@ -96,7 +96,7 @@ def test_an_experiment_that_gets_a_worker_half_of_the_time_takes_twice_as_long(n
     for turn in range(200):
         now[0] += 1
         found = sweep.of(turn % 2)
-    assert found == pytest.approx(55 * EPOCH / 0.5, rel=0.3)
+    assert found == pytest.approx(55 * EPOCH / 0.5, rel=0.1)
 
 
 def test_it_is_not_worked_out_again_for_every_poll(now, monkeypatch):
