@@ -60,7 +60,9 @@ class TimeLeft:
         do; `running`: what is under way, with what its worker last said; `workers`: how many there
         are for it, where somebody can say."""
         now = time.monotonic()
-        several = self._smoothed(max(len(running), 1 if workers is None else workers), now)
+        # What has just been done is still among what runs, until the store was asked.
+        busy = sum(not said.get("done") for said in running.values())
+        several = self._smoothed(max(1, busy) if workers is None else workers, now)
         if self._said is not None:
             left, at, took = self._said
             if now - at < took / SHARE:

@@ -99,6 +99,17 @@ def test_an_experiment_that_gets_a_worker_half_of_the_time_takes_twice_as_long(n
     assert found == pytest.approx(55 * EPOCH / 0.5, rel=0.1)
 
 
+@pytest.mark.parametrize("workers", [1, None])
+def test_what_has_just_been_done_is_nothing_that_another_worker_does(now, workers):
+    sweep = Sweep(removal(0, 10, 20))
+    trunk, clean = (sweep.plan.runs[i].segments[0] for i in (2, 0))
+    told = {"epoch": 10, "seconds_per_epoch": EPOCH, "done": True}
+    for _ in range(60):
+        now[0] += 1
+        found = sweep.of(workers, {trunk: told, clean: {"epoch": 0, "seconds_per_epoch": EPOCH}})
+    assert found == pytest.approx(55 * EPOCH)
+
+
 def test_it_is_not_worked_out_again_for_every_poll(now, monkeypatch):
     sweep, made = Sweep(removal(0, 10, 20)), []
     sweep.finish(sweep.plan.runs[2].segments[0])
