@@ -12,7 +12,7 @@ MINUTES ?= 30
 SCALE ?= mini
 OUT ?= figures-output
 
-.PHONY: venv env gpus trial demo figures up test check format faults fuzz audit bench bench-together bench-fisher bench-fisher-late bench-load bench-scale bench-page bench-mirror
+.PHONY: venv env gpus trial demo figures up test check format faults fuzz audit bench bench-together bench-fisher bench-fisher-late bench-load bench-scale bench-page bench-mirror bench-order bench-storing
 
 venv: $(STAMP)  ## installs into .venv
 
@@ -94,6 +94,10 @@ bench-load: $(STAMP) $(MLFLOW_STAMP)  ## 10,000 experiments, 100 pollers, beside
 # ARGS='--segments 2000 --workers 64 --rounds 1' to try it
 bench-scale: $(STAMP)  ## thousands of simulated workers, 100,000 segments: a quarter of an hour
 	$(BIN)/python -m tests.bench.scale --out tests/bench/SCALE.md $(ARGS)
+
+# ARGS="--presets fig1a --measured 8:1" to try it
+bench-order: $(STAMP)  ## how long a sweep takes on 1 to 8 workers, against the bound: half an hour
+	$(BIN)/python -m tests.bench.order --out tests/bench/ORDER.md $(ARGS)
 
 bench-page: $(STAMP)  ## from opening an experiment's page to its last curve: a minute
 	$(BIN)/python -m tests.bench.page --out tests/bench/PAGE.md $(ARGS)

@@ -184,14 +184,15 @@ class Reconciler:
     def _queue_waiting(
         self, experiment: Experiment, tracker: Tracker, waiting: list[int], room: int
     ) -> None:
-        """Send what can run and is neither queued nor leased, as far as the queue has room; set
-        aside what keeps failing."""
+        """Send what can run and is neither queued nor leased, the most urgent first, as far as the
+        queue has room; set aside what keeps failing."""
         works = {work_name(tracker.plan.segments[i]): i for i in waiting}
-        idle = self.live.idle(works)
+        idle = dict.fromkeys(self.live.idle(works))
+        room = self._join_others(tracker, {w: works[w] for w in works if w not in idle}, room)
         if came_back := tracker.sent.intersection(works[work] for work in idle):
             self.lost.see_to_plan(experiment.id, tracker.plan)
             tracker.sent -= came_back
-        for work in works.keys() - set(idle):
+        for work in works.keys() - idle.keys():
             self._silent.pop(work, None)
         for work in idle:
             segment = tracker.plan.segments[works[work]]
@@ -204,15 +205,22 @@ class Reconciler:
                     meters.ACTIONS.labels("set_aside").inc()
             elif history.pause(self.service.settings) > 0:
                 continue
-            elif room <= 0 or not self.service.sender.wake(
-                self.live, experiment.id, works[work], tracker.plan
-            ):
+            elif room <= 0 or not self.service.wake(tracker, works[work]):
                 return
             else:
                 again = works[work] in came_back or history.attempts
                 meters.ACTIONS.labels("requeued" if again else "queued").inc()
                 tracker.sent.add(works[work])
                 room -= 1
+
+    def _join_others(self, tracker: Tracker, works: dict[str, int], room: int) -> int:
+        """What is queued for another experiment alone is as urgent as it is for that one: it is
+        sent for this one too. Returns the room that is left."""
+        for work in self.live.queued_for_others(tracker.experiment, works)[:room]:
+            if not self.service.wake(tracker, works[work]):
+                return 0
+            room -= 1
+        return room
 
     def _note_expiry(self, work: str, history: History) -> None:
         """Nobody holds what somebody has begun and not ended. Asked again: without Redis all work

@@ -7,6 +7,7 @@ from typing import Any
 from api import listing, meters, outcome, status
 from api.acceptance import Acceptance
 from api.courier import Courier
+from api.crowd import Crowd
 from api.damage import Damage
 from api.deletion import Deletion
 from api.deliveries import Deliveries
@@ -57,6 +58,7 @@ class Service:
         self.acceptance, self.retries = Acceptance(self), Retries(self)
         self.forks = Forks(self)
         self.damage = Damage(self)
+        self.crowd = Crowd(live)
         self.index, self.outcomes = Index(self.store), Outcomes(self.store)
         self.remarks, self.deletion = Remarks(self), Deletion(self)
         courier = Courier(settings.webhook_private)
@@ -115,10 +117,14 @@ class Service:
             for dataset in planning.unprepared(experiment.spec, self.store):
                 self.sender.prepare(experiment.id, dataset)
             return
-        room = self.room()
-        for index in self.tracker(experiment.id).ready()[: min(room, SENT_AT_ONCE)]:
-            if not self.sender.wake(self.live, experiment.id, index, experiment.plan):
+        tracker = self.tracker(experiment.id)
+        for index in tracker.ready()[: min(self.room(), SENT_AT_ONCE)]:
+            if not self.wake(tracker, index):
                 return
+
+    def wake(self, tracker: Tracker, index: int) -> bool:
+        plan, seconds = tracker.plan, tracker.urgency[index]
+        return self.sender.wake(self.live, tracker.experiment, index, plan, seconds)
 
     def room(self) -> int:
         """Messages that the queue has room for."""
@@ -211,7 +217,7 @@ class Service:
         if plan is None:
             return about
         tracker = self._followed(id, ended or None)
-        about |= status.progress(tracker, self.live, self.records, ended)
+        about |= status.progress(tracker, self.live, self.crowd, ended)
         return about | {"plan": status.plan_summary(plan)}
 
     def run_states(self, id: str) -> list[str]:

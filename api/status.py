@@ -1,13 +1,12 @@
 """What a client is told while an experiment is under way: state, progress, time left, failures."""
 
-from collections.abc import Iterator
 from typing import Any
 
+from api.crowd import Crowd
 from api.lifecycle import STATES
 from api.tracker import Tracker
 from shared.live import Live
 from shared.plan import Plan
-from shared.records import Records
 
 Json = dict[str, Any]
 
@@ -15,7 +14,7 @@ NO_PROGRESS: Json = {"progress": None, "time_left_seconds": None}
 """While a data set is being prepared."""
 
 
-def progress(tracker: Tracker, live: Live, records: Records, outcome: Json) -> Json:
+def progress(tracker: Tracker, live: Live, crowd: Crowd, outcome: Json) -> Json:
     """The part of a status that changes. `outcome` is empty until there is one."""
     ended = outcome.get("state")
     running = {} if ended else tracker.running(live)
@@ -34,9 +33,7 @@ def progress(tracker: Tracker, live: Live, records: Records, outcome: Json) -> J
             "measurements": tracker.measurements(),
             "runs": {"total": len(states)} | {s: states.count(s) for s in STATES[1:]},
         },
-        "time_left_seconds": 0.0
-        if ended
-        else _time_left(tracker, running, planned - done, records),
+        "time_left_seconds": 0.0 if ended else _time_left(tracker, running, crowd),
         "failures": outcome.get("failures") or tracker.failures(),
     }
 
@@ -57,25 +54,6 @@ def _counted(tracker: Tracker, live: Live, outcome: Json) -> int:
     return max(counted, tracker.trained, outcome.get("epochs", {}).get("trained", 0))
 
 
-def _time_left(
-    tracker: Tracker, running: dict[int, Json], epochs: int, records: Records
-) -> float | None:
-    """Epochs left times what an epoch now takes, over the workers at it. None: no idea yet, or no
-    epoch is left and it is measuring that takes the time."""
-    if epochs == 0 and tracker.ready():
-        return None
-    seconds = [
-        said["seconds_per_epoch"] for said in running.values() if "seconds_per_epoch" in said
-    ]
-    seconds = seconds or list(_measured_seconds(tracker, records))
-    if not seconds:
-        return None
-    return round(epochs * sum(seconds) / len(seconds) / max(1, len(running)), 1)
-
-
-def _measured_seconds(tracker: Tracker, records: Records) -> Iterator[float]:
-    for index in sorted(tracker.done & set(tracker.todo))[-4:]:
-        segment = tracker.plan.segments[index]
-        manifest = records.manifest(segment.scope, segment.key)
-        if manifest is not None:
-            yield manifest.provenance["wall_seconds"] / max(1, manifest.end - manifest.start)
+def _time_left(tracker: Tracker, running: dict[int, Json], crowd: Crowd) -> float | None:
+    left = tracker.seconds_left(running, crowd.of(tracker.experiment))
+    return None if left is None else round(left, 1)

@@ -4,8 +4,10 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
+from api.time_left import TimeLeft
+from shared import urgency
 from shared.live import Live
 from shared.plan import Plan, RunPlan, Segment, State
 from shared.records import Records
@@ -28,7 +30,11 @@ _askers = ThreadPoolExecutor(16, thread_name_prefix="tracker")
 class Tracker:
     def __init__(self, experiment: str, plan: Plan) -> None:
         self.experiment, self.plan = experiment, plan
-        self.todo = [i for i, s in enumerate(plan.segments) if not s.stored or s.probes]
+        self.urgency = urgency.remaining(plan)
+        todo = [i for i, s in enumerate(plan.segments) if not s.stored or s.probes]
+        self.todo = sorted(todo, key=lambda i: -self.urgency[i])
+        """The most urgent first."""
+        self.time_left = TimeLeft(plan, self.urgency)
         self.done = set(range(len(plan.segments))) - set(self.todo)
         self.failed: dict[int, dict[str, Any]] = {}
         self.sent: set[int] = set()
@@ -52,7 +58,7 @@ class Tracker:
         plan = self.plan
         keys = sum(len(segment.keys) for segment in plan.segments)
         probes = sum(len(run.probes) for run in plan.runs)
-        parts = 3_500 * len(plan.segments) + 4_000 * len(plan.runs)
+        parts = 3_900 * len(plan.segments) + 4_000 * len(plan.runs)
         return 4_000 + parts + 120 * keys + 200 * probes
 
     def refresh(
@@ -90,7 +96,9 @@ class Tracker:
                     self._asked[index] = begun
                 else:
                     self.done.add(index)
-                    self.trained += trained
+                    self.trained += trained.epochs
+                    if trained.seconds:
+                        self.time_left.note(index, *trained)
 
     def _next_wave(self, live: Live, begun: float, again: float, most: int) -> list[int]:
         """The next ones to ask about: said to be done, then those not asked about for longest."""
@@ -102,13 +110,19 @@ class Tracker:
         return [*finished, *due][: min(most, WAVE)]
 
     def ready(self) -> list[int]:
-        """Segments that are not done and wait for nothing."""
+        """Segments that are not done and wait for nothing, the most urgent first."""
         return [i for i in self.todo if i not in self.done and i not in self.failed
                 and self._waits_for_nothing(i)]  # fmt: skip
 
     def left(self) -> int:
         """Segments that are neither done nor have failed; some may wait for one that has."""
         return sum(i not in self.done and i not in self.failed for i in self.todo)
+
+    def seconds_left(self, running: dict[int, dict[str, Any]], workers: int | None) -> float | None:
+        """None: no idea yet."""
+        todo = [i for i in self.todo if i not in self.done and i not in self.failed]
+        done = [i for i in self.todo if i in self.done]
+        return self.time_left.of(todo, done, running, workers)
 
     def has_begun(self, live: Live) -> bool:
         """Something was trained for it, or is."""
@@ -222,16 +236,23 @@ class Tracker:
         return "running" if begun else "queued"
 
 
-def _trained(segment: Segment, records: Records, experiment: str) -> int | None:
-    """Epochs that the experiment trained of a segment that is done; None: it is not done."""
+class Trained(NamedTuple):
+    epochs: int
+    seconds: float
+
+
+def _trained(segment: Segment, records: Records, experiment: str) -> Trained | None:
+    """What the experiment trained of a segment that is done; None: it is not done."""
     if records.manifest(segment.scope, segment.key) is None:
         return None
     if not all(records.measured(segment.scope, segment.state(e), d) for e, d in segment.probes):
         return None
     if segment.stored:
-        return 0
-    return sum(
-        manifest.end - max(manifest.start, segment.start)
+        return Trained(0, 0.0)
+    ours = [
+        manifest
         for manifest in records.spanning(segment.scope, segment.key, segment.start)
         if manifest.provenance["experiment"] == experiment
-    )
+    ]
+    epochs = sum(manifest.end - max(manifest.start, segment.start) for manifest in ours)
+    return Trained(epochs, sum(manifest.provenance.get("wall_seconds", 0.0) for manifest in ours))

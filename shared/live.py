@@ -7,7 +7,7 @@ result. Nothing here is believed over the object store.
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import takewhile
 from typing import Any, TypeVar
 
@@ -15,6 +15,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from shared import meters
+from shared.plan import Segment
+from shared.ready import QUEUE, Ready
 from shared.settings import Settings
 
 T = TypeVar("T")
@@ -32,10 +34,6 @@ LOOK_SECONDS = 5.0
 SCANNED_AT_ONCE = 2000
 PRESENCE_SECONDS = 20.0
 """A worker that has said nothing for so long counts as gone: it speaks every 5 s."""
-QUEUE = "hubel"
-"""Celery's list of messages."""
-WORK = "work"
-"""Header of a message: what it is about, as `shared.work` names it."""
 
 _WORKER = "hubel:worker:"
 
@@ -76,6 +74,7 @@ class Live:
             health_check_interval=15,
             decode_responses=True,
         )
+        self._ready = Ready(self._redis)
 
     def answers(self) -> bool:
         return bool(self._try(self._redis.ping, False))
@@ -101,7 +100,34 @@ class Live:
     def release(self, work: str, owner: str) -> None:
         self._try(lambda: self._redis.eval(_RELEASE, 1, f"hubel:lease:{work}", owner), 0)
 
-    # --- queue marks: what has been sent and not yet been taken ---
+    # --- what has been sent and not yet been taken: marks, and what is most urgent of it ---
+
+    def add_ready(self, experiment: str, index: int, segment: Segment, seconds: float) -> bool:
+        """True if it did not wait for this experiment yet, or nobody can say: the caller is the one
+        to send it."""
+        told = experiment, index, segment, seconds, self.queued_ms
+        return self._try(lambda: self._ready.add(*told), True)
+
+    def drop_ready(self, experiment: str, index: int, segment: Segment) -> None:
+        self._try(lambda: self._ready.drop(experiment, index, segment), None)
+
+    def take_most_urgent(
+        self, experiment: str, index: int, work: str, owner: str
+    ) -> tuple[int, str]:
+        """What whoever receives a message of an experiment is to do, and its name; a lease is taken
+        for it. The message's own work where nothing else waits, or nobody can say."""
+        return self._try(
+            lambda: self._ready.take(experiment, index, work, owner, self.lease_ms), (index, work)
+        )
+
+    def most_urgent(self, experiment: str) -> tuple[int, float] | None:
+        """Which segment waits, and what is left from its start in device seconds; a look."""
+        return self._try(lambda: self._ready.most_urgent(experiment), None)
+
+    def queued_for_others(self, experiment: str, works: Mapping[str, int]) -> list[str]:
+        """Of work that is queued or leased, by name with its index, what only another experiment's
+        messages bring to a worker: that one may be long."""
+        return self._try(lambda: self._ready.unknown(experiment, works), []) if works else []
 
     def mark_queued(self, work: str) -> bool:
         """True if there is no mark: the caller is the one to send it."""
@@ -115,7 +141,8 @@ class Live:
         """Those that nobody holds, and of which no message is believed to be under way.
 
         A message that was taken by a worker that died before its lease is gone, and its mark is
-        not: once that is LOST_SECONDS old, it is believed only while the message is in the queue.
+        not: once that is LOST_SECONDS old, it is believed only while a message in the queue brings
+        the work to a worker.
         """
         works = list(works)
         if not works:
@@ -143,14 +170,11 @@ class Live:
         return found[: len(works)], found[len(works) :]
 
     def _waits(self, work: str) -> bool:
-        """Whether a message about it is in the queue, or was seconds ago, or nobody can say."""
+        """Whether a message in the queue brings it, or did seconds ago, or nobody can say."""
         if time.monotonic() - self._looked > LOOK_SECONDS:
-            self._waiting = self._try(self._in_queue, None)
+            self._waiting = self._try(self._ready.expected, None)
             self._looked = time.monotonic()
         return self._waiting is None or work in self._waiting
-
-    def _in_queue(self) -> set[str]:
-        return {work for text in self._redis.lrange(QUEUE, 0, -1) if (work := _work_of(text))}
 
     def queue_length(self) -> int | None:
         """Messages that wait for a worker; None: nobody can say."""
@@ -302,10 +326,3 @@ class Live:
 
 def _measured(epoch: int, probe: str) -> str:
     return f"{epoch}:{probe}"
-
-
-def _work_of(message: str | bytes) -> str | None:
-    try:
-        return str(json.loads(message)["headers"][WORK])
-    except (ValueError, KeyError, TypeError):  # not of ours
-        return None

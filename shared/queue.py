@@ -9,8 +9,9 @@ from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
 
 from shared import logs
-from shared.live import QUEUE, WORK, Live
+from shared.live import Live
 from shared.plan import Plan, Segment
+from shared.ready import EXPERIMENT, QUEUE, WORK
 from shared.settings import Settings
 from shared.work import preparation_work, repair_work, work_name
 
@@ -21,6 +22,9 @@ PREPARE = "hubel.prepare"
 REPAIR = "hubel.repair"
 REQUEST = "hubel_request"
 """Header of a message: the request that asked for it, for the logs."""
+SEGMENT = "hubel_segment"
+"""What a worker notes in a message that it received: the segment that it does in place of the one
+that is named."""
 
 
 def make_app(settings: Settings) -> Celery:
@@ -65,13 +69,16 @@ class Sender:
     def train(self, experiment: str, index: int, segment: Segment) -> bool:
         return self._send(TRAIN, work_name(segment), experiment, index)
 
-    def wake(self, live: Live, experiment: str, segment: int, plan: Plan) -> bool:
-        """Send a segment unless it is queued already. False where the queue does not take it:
-        there is no use in sending more now."""
-        work = work_name(plan.segments[segment])
-        if not live.mark_queued(work) or self.train(experiment, segment, plan.segments[segment]):
+    def wake(self, live: Live, experiment: str, index: int, plan: Plan, seconds: float) -> bool:
+        """Send a segment unless it is queued already for this experiment. `seconds`: what is left
+        from its start (`shared.urgency`). False where the queue does not take it: there is no use
+        in sending more now."""
+        segment = plan.segments[index]
+        is_new = live.add_ready(experiment, index, segment, seconds)
+        if not is_new or self.train(experiment, index, segment):
             return True
-        live.unmark_queued(work)
+        live.drop_ready(experiment, index, segment)
+        live.unmark_queued(work_name(segment))
         return False
 
     def prepare(self, experiment: str, dataset: str) -> bool:
@@ -83,6 +90,8 @@ class Sender:
     def _send(self, task: str, work: str, *args: Any) -> bool:
         try:
             headers = {WORK: work, REQUEST: logs.current("request")}
+            if task == TRAIN:
+                headers[EXPERIMENT] = args[0]
             self.app.send_task(task, args=args, headers=headers, retry=False)
         except (KombuError, OperationalError, RedisError, OSError) as error:
             log.warning("%s %s was not queued: %s", task, args, error)

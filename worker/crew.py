@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from celery import Celery
 
-from shared import logs, names, numbers
+from shared import logs, names, numbers, urgency
 from shared.attempts import Attempts, Failure, Kind
 from shared.errors import Cancelled, HubelError, NotReady, Stopped
 from shared.live import Live
@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 DOWNLOADS = 6
 """A download may be silent for this many times as long as a step."""
+PLANS = 8
+"""In memory, with how urgent their segments are."""
 SPENT, HUNG = 70, 71
 """Exit codes of a child that another one has to take the place of."""
 
@@ -60,7 +62,8 @@ class Crew:
         self.name = f"{self.supervisor}:{os.getpid()}"
         logs.at_work(worker=self.name)
         self.words = LastWords(settings)
-        self.plan = lru_cache(maxsize=8)(self.records.plan)
+        self.plan = lru_cache(maxsize=PLANS)(self.records.plan)
+        self.urgency = lru_cache(maxsize=PLANS)(lambda id: urgency.remaining(self.plan(id)))
 
     # --- one piece of work ---
 
@@ -268,9 +271,10 @@ class Crew:
         return done
 
     def _wake_children(self, experiment: str, plan: Plan, index: int) -> None:
-        for child in plan.children(index):
+        left = self.urgency(experiment)
+        for child in sorted(plan.children(index), key=lambda child: -left[child]):
             if not plan.segments[child].stored and self._can_begin(plan.segments[child]):
-                self.sender.wake(self.live, experiment, child, plan)
+                self.sender.wake(self.live, experiment, child, plan, left[child])
 
     def _can_begin(self, segment: Segment) -> bool:
         """Whether the other states that it waits for are there."""

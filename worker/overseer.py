@@ -22,8 +22,9 @@ from celery.worker import state
 from shared import logs
 from shared.attempts import Attempts, Failure
 from shared.errors import HubelError
-from shared.live import WORK, Live
-from shared.queue import PREPARE, REPAIR, TRAIN
+from shared.live import Live
+from shared.queue import PREPARE, REPAIR, SEGMENT, TRAIN
+from shared.ready import WORK
 from shared.records import Records
 from shared.settings import Settings
 from shared.storage import Storage
@@ -48,6 +49,8 @@ class Overseer:
     def __init__(self, settings: Settings, pulse: Pulse) -> None:
         self.settings, self.pulse = settings, pulse
         self.name = supervisor_name(os.getpid())
+        self._taken = ("", -1)
+        """The last message about a segment, and which was taken for it."""
         self._deaths: queue.Queue[tuple[str, list[Any], str]] = queue.Queue()
         self._oom_kills = _oom_kills()
         self._still = Standstill()
@@ -69,14 +72,25 @@ class Overseer:
     def received(self, request: Any, **_: Any) -> None:
         """The message is gone from the queue, and the child may need seconds for its imports: what
         it is to work on is held for it, so that it is missed should this machine die meanwhile."""
-        if work := request.request_dict.get(WORK):
-            self._live.take(work, self.name)
+        headers = request.request_dict  # as the child gets them
+        if work := headers.get(WORK):
+            if request.task_name == TRAIN:
+                named = *request.args, work, self.name
+                headers[SEGMENT], headers[WORK] = self._live.take_most_urgent(*named)
+                self._taken = request.id, headers[SEGMENT]
+            else:
+                self._live.take(work, self.name)
         self.presence.tell([request])
 
     # --- a child that died ---
 
-    def _failed(self, sender: Any, args: Any, exception: BaseException, **_: Any) -> None:
-        self._deaths.put((sender.name, list(args or ()), str(exception)))
+    def _failed(
+        self, sender: Any, task_id: str, args: Any, exception: BaseException, **_: Any
+    ) -> None:
+        args = list(args or ())
+        if task_id == self._taken[0]:
+            args[-1] = self._taken[1]
+        self._deaths.put((sender.name, args, str(exception)))
 
     def _note_deaths(self) -> None:
         while True:

@@ -6,8 +6,9 @@ from typing import Any
 
 from celery.worker import state
 
-from shared.live import WORK, Live
-from shared.queue import PREPARE, REPAIR, TRAIN
+from shared.live import Live
+from shared.queue import PREPARE, REPAIR, SEGMENT, TRAIN
+from shared.ready import WORK
 from worker.pulse import Pulse
 
 STATES = {TRAIN: "training", PREPARE: "preparing", REPAIR: "repairing"}
@@ -38,5 +39,7 @@ class Presence:
         if doing is None:
             return {"state": "idle"}
         experiment, what = request.args
-        about = {"state": doing, "experiment": experiment, "work": request.request_dict.get(WORK)}
+        headers = request.request_dict
+        what = headers.get(SEGMENT, what)
+        about = {"state": doing, "experiment": experiment, "work": headers.get(WORK)}
         return about | ({"dataset": what} if doing == "preparing" else {"segment": what})

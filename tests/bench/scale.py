@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.bench import machine, processes, scale_events, scale_table
 from tests.bench.scale_system import PARALLEL, SEEDS, Scaled, between, wait_until
-from tests.bench.scale_workers import SIGMA, Job, run
+from tests.bench.scale_workers import SIGMA, Crew, Job, run
 
 Found = dict[str, Any]
 
@@ -40,8 +40,9 @@ class Workers:
     """Simulated ones, in some processes."""
 
     def __init__(
-        self, system: Scaled, name: str, count: int, seconds: float, checkpoint_bytes: int
-    ) -> None:
+        self, system: Scaled, name: str, count: int, seconds: float, checkpoint_bytes: int,
+        kind: type[Crew] = Crew,
+    ) -> None:  # fmt: skip
         self.count, self.seconds, self.files = count, seconds, []
         settings = system.settings.model_dump() | {
             field: getattr(system.settings, field).get_secret_value()
@@ -56,7 +57,7 @@ class Workers:
                 settings, f"{name}-{index}", workers, seconds, str(file), checkpoint_bytes, index
             )
             ours, theirs = _context.Pipe()
-            process = _context.Process(target=run, args=(job, theirs), daemon=True)
+            process = _context.Process(target=run, args=(job, theirs, kind), daemon=True)
             process.start()
             self.files.append(file)
             self.pipes.append(ours)

@@ -20,18 +20,20 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing.connection import Connection
 from typing import Any, Self
 
 import redis
 import urllib3
 
-from shared import names
+from shared import names, urgency
 from shared.chain import Manifest
 from shared.errors import Stopped
-from shared.live import _RENEW, QUEUE, Live
+from shared.live import _RENEW, Live
 from shared.plan import Plan, Segment
 from shared.queue import Sender, make_app
+from shared.ready import QUEUE, WORK
 from shared.records import Records
 from shared.settings import Settings
 from shared.storage import Storage
@@ -173,6 +175,7 @@ class Shared:
         self.sender = Sender(make_app(self.settings))
         self.log, self.pulse = Log(job.log), Pulse()
         self._plans: dict[str, Plan] = {}
+        self.urgency = lru_cache(maxsize=None)(lambda id: urgency.remaining(self.parsed(id)))
         self.checkpoint = random.Random(job.seed).randbytes(job.checkpoint_bytes)
         self.over = threading.Event()
 
@@ -194,6 +197,7 @@ class Crew(crew.Crew):
         self.machine = self.words = Nothing()  # type: ignore[assignment]
         self.random, self.is_first = random.Random(f"{shared.job.seed} {index}"), True
         self._kept: OrderedDict[str, None] = OrderedDict()
+        self.urgency = shared.urgency
         self.plan = self._plan  # type: ignore[assignment, method-assign]
 
     def _plan(self, experiment: str) -> Plan:
@@ -208,6 +212,13 @@ class Crew(crew.Crew):
 
     def _introduce(self, place: str) -> None:
         """There is no device."""
+
+    def chosen(self, experiment: str, index: int, work: str) -> int:
+        """What it does at a message: as its parent chooses."""
+        return self.live.take_most_urgent(experiment, index, work, self.supervisor)[0]
+
+    def tell(self, experiment: str | None) -> None:
+        """That it is there; thousands say nothing."""
 
     def seconds(self) -> float:
         """Of a segment: log-normal, with the mean that was asked for. Of the first only what is
@@ -287,7 +298,7 @@ class Simulated(_Work):
         return self.segment.key.encode() + self.crew.shared.checkpoint
 
 
-def _receive(client: "redis.Redis[Any]", tag: str) -> tuple[str, int] | None:
+def _receive(client: "redis.Redis[Any]", tag: str) -> tuple[str, int, str] | None:
     """The next message, as kombu takes one: it is noted as received, and acknowledged at once."""
     found = client.brpop(KEYS, timeout=POLL_SECONDS)
     if found is None:
@@ -297,22 +308,24 @@ def _receive(client: "redis.Redis[Any]", tag: str) -> tuple[str, int] | None:
         pipe.zadd("unacked_index", {tag: time.time()}).hset("unacked", tag, found[1]).execute()
         pipe.zrem("unacked_index", tag).hdel("unacked", tag).execute()
     experiment, index = json.loads(b64decode(message["body"]))[0]
-    return str(experiment), int(index)
+    return str(experiment), int(index), message["headers"][WORK]
 
 
-def _work(shared: Shared, index: int) -> None:
-    crew = Crew(shared, index)
+def _work(shared: Shared, index: int, kind: type[Crew]) -> None:
+    crew = kind(shared, index)
     time.sleep(crew.random.random())
     client = redis.Redis.from_url(shared.settings.redis_url.get_secret_value())
     crew.log("free", crew.name)
     while not shared.pulse.is_stopping():
+        crew.tell(None)
         try:
             message = _receive(client, crew.name)
         except redis.RedisError:
             time.sleep(1)
             continue
         if message is not None:
-            crew.train(*message)
+            crew.tell(message[0])
+            crew.train(message[0], crew.chosen(*message))
             crew.log("free", crew.name)
     crew.log("stopped", crew.name)
 
@@ -329,7 +342,7 @@ def _bound_requests(said: list[int]) -> None:
     urllib3.PoolManager.urlopen = bounded  # type: ignore[method-assign]
 
 
-def run(job: Job, pipe: Connection) -> None:
+def run(job: Job, pipe: Connection, kind: type[Crew] = Crew) -> None:
     """In a process of its own. Any word on the pipe is answered with what was asked of the store;
     "stop" makes workers end after their segment, "give back" at once, "end" ends the process."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -341,7 +354,7 @@ def run(job: Job, pipe: Connection) -> None:
     shared = Shared(job)
     _hearts.append(Hearts(shared.live))
     for index in range(job.workers):
-        threading.Thread(target=_work, args=(shared, index), daemon=True).start()
+        threading.Thread(target=_work, args=(shared, index, kind), daemon=True).start()
     while (word := pipe.recv()) != "end":
         if word == "stop":
             shared.pulse.stop()

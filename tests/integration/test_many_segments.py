@@ -15,8 +15,9 @@ from api.tracker import ASKED_FOR_A_STATUS
 from shared import names
 from shared.attempts import Attempts, Failure
 from shared.chain import Manifest
-from shared.live import LOST_SECONDS, PAUSE_SECONDS, QUEUE, Live
+from shared.live import LOST_SECONDS, PAUSE_SECONDS, Live
 from shared.queue import Sender, make_app
+from shared.ready import QUEUE
 from shared.records import Records
 from shared.spec import ExperimentSpec
 from shared.storage import Storage
