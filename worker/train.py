@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator
 from copy import copy, deepcopy
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shared.arrays import Arrays
 from worker import augmentation, checkpoint, deficits, regularisers, rng
+from worker.held import on
 from worker.models import build
 from worker.regularisers import Settings
 
@@ -48,14 +48,10 @@ class Trainer:
         self.shape: tuple[int, int, int] = tuple(dataset["shape"])
         self.classes: int = dataset["classes"]
         self.seed: int = config["seed"]
-        self.images = {
-            "train": self._images(arrays.train_images),
-            "test": self._images(arrays.test_images),
-        }
-        self.labels = {
-            "train": self._labels(arrays.train_labels),
-            "test": self._labels(arrays.test_labels),
-        }
+        held = on(self.device, arrays)
+        self.images, self.labels = held.images, held.labels
+        for images in self.images.values():
+            self._check_shape(images)
         for split, labels in self.labels.items():
             if len(labels) != dataset[f"{split}_samples"]:
                 raise ValueError(
@@ -236,14 +232,11 @@ class Trainer:
         moves = zip(*(part.to(self.device).split(size) for part in drawn), strict=True)
         yield from zip(batches, map(augmentation.Moves._make, moves), strict=True)
 
-    def _images(self, images: Any) -> Tensor:
-        """(N, H, W, C) uint8 -> (N, C, H, W) on the device."""
-        if tuple(images.shape[1:]) != self.shape:
-            raise ValueError(f"images of {tuple(images.shape[1:])}, {self.shape} in the config")
-        return torch.from_numpy(np.array(images).transpose(0, 3, 1, 2).copy()).to(self.device)
-
-    def _labels(self, labels: Any) -> Tensor:
-        return torch.from_numpy(np.array(labels, dtype=np.int64)).to(self.device)
+    def _check_shape(self, images: Tensor) -> None:
+        """(N, C, H, W), and the config says (H, W, C)."""
+        _, channels, high, wide = images.shape
+        if (high, wide, channels) != self.shape:
+            raise ValueError(f"images of {(high, wide, channels)}, {self.shape} in the config")
 
 
 def _nowhere(epoch: int) -> "Trainer":
