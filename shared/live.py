@@ -157,6 +157,15 @@ class Live:
         found = self._try(lambda: self._redis.llen(QUEUE), None)
         return None if found is None else int(found)
 
+    def most_urgent(self, experiment: str) -> tuple[int, float] | None:
+        """Of what an experiment has ready, what most waits behind, and how much; a look, which
+        takes nothing."""
+        key = f"hubel:ready:{experiment}"
+        found: list[tuple[str, float]] = self._try(
+            lambda: self._redis.zrevrange(key, 0, 0, withscores=True), []
+        )
+        return next(((int(index), score) for index, score in found), None)
+
     # --- how much work there is ---
 
     def leased(self) -> list[str] | None:

@@ -37,7 +37,7 @@ from shared.settings import Settings
 from shared.storage import Storage
 from worker import crew, heartbeat
 from worker.pulse import Pulse
-from worker.segment import _missing, _Work
+from worker.segment import Performed, _missing, _Work
 
 KEYS = [QUEUE, *(f"{QUEUE}\x06\x16{priority}" for priority in (3, 6, 9))]
 """Celery's list, by priorities, as kombu asks for it."""
@@ -164,6 +164,22 @@ class Nothing:
         pass
 
 
+class AtOnce:
+    """In the place of a thread that stores: a worker has one already."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def wait(self, tick: Callable[[], None]) -> bool:
+        return True
+
+    def begin(self, store: Callable[[], bool]) -> None:
+        store()
+
+
 class Shared:
     """What the workers of one process share, where a real one has its own."""
 
@@ -192,6 +208,7 @@ class Crew(crew.Crew):
         self.supervisor = f"{shared.job.name}-{index}"
         self.name = f"{self.supervisor}:1"
         self.machine = self.words = Nothing()  # type: ignore[assignment]
+        self.storing, self.open, self.at = AtOnce(), {}, []  # type: ignore[assignment]
         self.random, self.is_first = random.Random(f"{shared.job.seed} {index}"), True
         self._kept: OrderedDict[str, None] = OrderedDict()
         self.plan = self._plan  # type: ignore[assignment, method-assign]
@@ -216,16 +233,22 @@ class Crew(crew.Crew):
         left, self.is_first = self.random.random() if self.is_first else 1.0, False
         return self.shared.job.seconds * drawn * left
 
-    def _run(
-        self, experiment: str, plan: Plan, segment: Segment, tick: Any, how: Any = None
-    ) -> bool:
+    def _perform(
+        self, experiment: str, plan: Plan, segment: Segment, tick: Any, trainer: Any
+    ) -> Performed:
         self.log("taken", self.name, tick.work)
         report = {"start": segment.start, "end": segment.end}
         self.live.report(tick.work, report | {"epoch": segment.start})
-        done = Simulated(self, experiment, plan, segment, tick.work).execute(report)
-        self.live.report(tick.work, report | {"epoch": segment.end, "done": True})
-        self.log("done", self.name, tick.work)
-        return done
+        simulated = Simulated(self, experiment, plan, segment, tick.work)
+        is_there = simulated.execute(report)
+
+        def store() -> bool:
+            if not is_there:
+                simulated.keep()
+            self.log("done", self.name, tick.work)
+            return True
+
+        return Performed(True, store=store)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -252,6 +275,7 @@ class Simulated(_Work):
         self.rows, self.times, self.unmeasured = [], [], set()
 
     def execute(self, report: dict[str, int]) -> bool:
+        """Whether it was stored already."""
         segment = self.segment
         _missing(self, segment)  # type: ignore[arg-type]
         if self.records.manifest(segment.scope, segment.key) is not None:
@@ -264,8 +288,10 @@ class Simulated(_Work):
             if self.crew.shared.over.wait(seconds):
                 raise Stopped("the step is over")
             self.live_epoch(report, epoch, seconds)
-        self._store(segment.start, segment.end, self._checkpoint())
-        return True
+        return False
+
+    def keep(self) -> None:
+        self._store(self.segment.start, self.segment.end, self._checkpoint(), time.time())
 
     def live_epoch(self, report: dict[str, int], epoch: int, seconds: float) -> None:
         self.crew.live.count_epoch(self.experiment)

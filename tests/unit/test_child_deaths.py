@@ -23,7 +23,7 @@ def crew(monkeypatch: pytest.MonkeyPatch) -> Crew:
 
     monkeypatch.setattr(os, "_exit", end)
     made = object.__new__(Crew)
-    made.name = "here:1:2"
+    made.name, made.open = "here:1:2", {}
     made.words = cast(Any, SimpleNamespace(stacks=lambda: None, tail=lambda: ""))
     made.live = cast(Any, SimpleNamespace(release=lambda *_: None))
     return made
