@@ -1,0 +1,125 @@
+"""A worker stores a segment while it trains what follows: a real Redis, and a real store behind a
+proxy that tells what was asked of it, and answers amiss where it is told to."""
+
+import threading
+
+import pytest
+import small
+
+from shared.attempts import Attempts
+from shared.queue import make_app
+from shared.records import Records
+from shared.scratch import DATASETS
+from tests.faults.rule import BEFORE, Rule
+from tests.faults.store_proxy import StoreProxy
+from worker.crew import Crew
+from worker.preparation import prepare
+from worker.pulse import Pulse
+
+pytestmark = pytest.mark.services
+
+MANIFESTS = r"segments/\*/manifest\.json"
+TRIES = 3
+"""Of one request, by `shared.storage`."""
+
+
+@pytest.fixture
+def proxy(settings):
+    port = int(settings.s3_endpoint.rpartition(":")[2])
+    with StoreProxy(lambda: port) as made:
+        yield made
+
+
+@pytest.fixture
+def crew(lab, storage, proxy):
+    """In this process, and it does not wait for a store that is away."""
+    prepare("gratings", storage, lab.settings)
+    (lab.settings.scratch / DATASETS).mkdir()
+    changes = {"s3_endpoint": f"127.0.0.1:{proxy.port}", "store_patience_seconds": 0.0}
+    settings = lab.settings.model_copy(update=changes | {"retry_seconds": 0.01})
+    return Crew(settings, make_app(settings), Pulse())
+
+
+def submit(lab):
+    """Two runs that are one up to the end of a deficit: a segment an epoch."""
+    id = small.submit(lab, checkpoints={"every": 1}, sweep={"deficit.end": [2, 3]})
+    return id, lab.service.experiment(id).plan
+
+
+def manifests(plan):
+    return [f"segments/{segment.key}/manifest.json" for segment in plan.segments]
+
+
+def stored(storage, plan):
+    return [name for name in manifests(plan) if storage.exists(name)]
+
+
+def run_of(plan, index):
+    return [manifests(plan)[i] for i in plan.runs[index].segments]
+
+
+def is_at_nothing(crew, storage, id, plan):
+    tries = [Attempts.of_segment(storage, id, segment).history() for segment in plan.segments]
+    assert not any(history.attempts for history in tries)
+    assert crew.live.leased() == []
+    assert (crew.open, crew.at, crew.pulse.at) == ({}, [], [])
+    assert "heartbeat" not in {thread.name for thread in threading.enumerate()}
+    return True
+
+
+def test_one_message_is_a_whole_run_of_which_nothing_is_read_again(lab, storage, proxy, crew):
+    id, plan = submit(lab)
+    longer = run_of(plan, 1)
+    crew.train(id, 0)
+    assert stored(storage, plan) == longer, "of two children, that behind which more waits"
+    asked = [(call.method, call.name) for call in proxy.calls]
+    assert [name for how, name in asked if how == "PUT" and name in longer] == longer
+    read = [name.partition("/")[0] for how, name in asked if how == "GET"]
+    assert "blobs" not in read, "a state that is in memory is not loaded"
+    assert sum(name.endswith("train_images.npy") for how, name in asked if how == "GET") == 1
+    assert is_at_nothing(crew, storage, id, plan)
+    (other,) = {plan.runs[0].segments[i] for i in range(len(plan.runs[0].segments))
+                if manifests(plan)[plan.runs[0].segments[i]] not in longer
+                and plan.segments[plan.runs[0].segments[i]].parent in
+                {plan.segments[j].key for j in plan.runs[1].segments}}  # fmt: skip
+    crew.train(id, other)
+    assert lab.wait(id)["state"] == "succeeded"
+    asked = [(call.method, call.name) for call in proxy.calls]
+    assert sum(name.endswith("train_images.npy") for how, name in asked if how == "GET") == 1
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_what_was_trained_on_a_state_that_is_not_stored_is_not_stored(
+    lab, storage, proxy, crew, nth
+):
+    id, plan = submit(lab)
+    first = (nth - 1) * 1 + 1
+    refused = Rule("answer", BEFORE, "PUT", MANIFESTS, nth=first, times=TRIES, argument=503)
+    with proxy.holding(refused):
+        crew.train(id, 0)
+    assert refused.is_spent
+    assert stored(storage, plan) == run_of(plan, 1)[: nth - 1]
+    assert is_at_nothing(crew, storage, id, plan)
+    crew.train(id, nth - 1)
+    assert stored(storage, plan) == run_of(plan, 1)
+    assert all(Records(storage).manifest(s.scope, s.key) for s in plan.segments[: nth - 1])
+
+
+def test_who_is_asked_to_stop_stores_what_it_has_trained(lab, storage, proxy, crew):
+    id, plan = submit(lab)
+    slow = Rule("slow", "after", "PUT", MANIFESTS, times=1, argument=400)
+
+    def stop():
+        while not slow.hits:
+            pass
+        crew.pulse.stop()
+
+    asking = threading.Thread(target=stop)
+    with proxy.holding(slow):
+        asking.start()
+        crew.train(id, 0)
+    asking.join()
+    kept = stored(storage, plan)
+    assert kept == run_of(plan, 1)[: len(kept)]
+    assert len(kept) == 2, "the one that was being stored, and the epoch that was under way"
+    assert is_at_nothing(crew, storage, id, plan)
