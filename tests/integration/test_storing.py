@@ -85,6 +85,8 @@ def test_one_message_is_a_whole_run_of_which_nothing_is_read_again(lab, storage,
     assert lab.wait(id)["state"] == "succeeded"
     asked = [(call.method, call.name) for call in proxy.calls]
     assert sum(name.endswith("train_images.npy") for how, name in asked if how == "GET") == 1
+    entries = [one for kind in ("blobs/", "segments/") for one in storage.entries(kind)]
+    assert plan.bytes == pytest.approx(sum(entry.bytes for entry in entries), rel=0.05)
 
 
 @pytest.mark.parametrize("nth", [1, 2])
