@@ -47,7 +47,9 @@ DOWNLOADS = 6
 PLANS = 8
 """In memory, with how urgent their segments are."""
 IN_PLACE_SECONDS = 60.0
-"""A worker goes on along one path for so long where other messages wait."""
+"""A worker goes on along one path for so long where others wait."""
+MUCH_MORE = 2.0
+"""Times as much behind another segment of the experiment: a worker goes to that one at once."""
 SPENT, HUNG = 70, 71
 """Exit codes of a child that another one has to take the place of."""
 
@@ -136,18 +138,19 @@ class Crew:
 
     def _next(self, experiment: str, plan: Plan, index: int, began: float) -> int | None:
         """What to go on with in place: of what begins where this ended, that behind which most
-        waits, unless something else is more urgent, or others have waited for long."""
+        waits; unless much more waits behind something else. For a while only: of equal runs the one
+        that has begun is always the least urgent."""
         done = plan.segments[index]
         following = [i for i in plan.children(index) if _follows(plan.segments[i], done)]
         if self.pulse.is_stopping() or not following:
             return None
         waits = self.urgency(experiment)
         child = max(following, key=waits.__getitem__)
-        urgent = self.live.most_urgent(experiment)
-        if urgent is not None and urgent[1] > waits[child]:
-            return None
         is_long = time.monotonic() - began > IN_PLACE_SECONDS
-        return None if is_long and self.live.queue_length() else child
+        _, most = self.live.most_urgent(experiment) or (child, 0.0)
+        if most > waits[child] * (1 if is_long else MUCH_MORE):
+            return None
+        return None if is_long and self.live.others_wait(experiment) else child
 
     @contextmanager
     def _noted(self, index: int) -> Iterator[None]:

@@ -138,9 +138,8 @@ def made(settings: Settings, make: type[Crew]) -> Crew:
 
 
 def one_network(system: Ours, network: str, rounds: int, ways: dict[str, Crew]) -> Iterator[Found]:
-    for crew in ways.values():
-        warm = submitted(system, network, 1000 + len(crew.name), 1)
-        chain(crew, *warm)
+    for seed, crew in enumerate(ways.values(), 1000):
+        chain(crew, *submitted(system, network, seed, 1))  # warm
     for turn in range(rounds):
         for place, way in enumerate(sorted(ways, reverse=bool(turn % 2))):
             asked = submitted(system, network, 10 * turn + place, SEGMENTS)

@@ -8,12 +8,14 @@ import pytest
 import small
 
 from shared.attempts import Attempts
-from shared.queue import make_app
+from shared.live import QUEUE
+from shared.queue import TRAIN, make_app
 from shared.scratch import DATASETS
 from tests.faults.rule import AFTER, BEFORE, Rule
 from tests.faults.store_proxy import StoreProxy
 from worker import datasets_cache
 from worker.crew import Crew
+from worker.overseer import Overseer
 from worker.preparation import prepare
 from worker.pulse import Pulse
 
@@ -101,6 +103,46 @@ def test_what_was_trained_on_a_state_that_is_not_stored_is_not_stored(
     assert stored(storage, plan) == run_of(plan, 1)[: nth - 1]
     assert is_at_nothing(crew, storage, id, plan)
     crew.train(id, nth - 1)
+    assert stored(storage, plan) == run_of(plan, 1)
+
+
+def test_of_a_child_that_died_the_segment_that_it_trained_is_at_fault(lab, storage):
+    prepare("gratings", storage, lab.settings)
+    id, plan = submit(lab)
+    overseer = Overseer(lab.settings, Pulse())
+    tries = [Attempts.of_segment(storage, id, segment) for segment in plan.segments[:3]]
+    for each in tries[:2]:
+        each.begin(f"{overseer.name}:{2**22}")
+    overseer._note(TRAIN, [id, 0], "Worker exited prematurely: signal 11 (SIGSEGV)", at=[1, 0])
+    failures = [[one.failure for one in each.history().attempts] for each in tries]
+    assert [[(one.kind, one.error) for one in each] for each in failures] == [
+        [("infrastructure", "SIGSEGV")],
+        [("died", "SIGSEGV")],
+        [],
+    ]
+
+
+def test_a_worker_leaves_its_path_for_what_is_much_more_urgent(lab, storage, crew):
+    id, plan = submit(lab)
+    crew.live._redis.zadd(f"hubel:ready:{id}", {"6": 1e9})
+    assert crew.live.most_urgent(id) == (6, 1e9)
+    crew.train(id, 0)
+    assert stored(storage, plan) == run_of(plan, 1)[:1]
+
+
+def test_after_a_while_it_leaves_its_path_for_other_experiments_and_not_for_its_own(
+    lab, storage, crew, monkeypatch
+):
+    lab.reconciler.stop()
+    monkeypatch.setattr("worker.crew.IN_PLACE_SECONDS", 0.0)
+    id, plan = submit(lab)
+    crew.live._redis.delete(QUEUE)
+    crew.sender.train("another", 0, plan.segments[0])
+    crew.train(id, 0)
+    assert stored(storage, plan) == run_of(plan, 1)[:1]
+    crew.live._redis.delete(QUEUE)
+    crew.sender.train(id, 3, plan.segments[3])
+    crew.train(id, 1)
     assert stored(storage, plan) == run_of(plan, 1)
 
 
