@@ -77,6 +77,7 @@ class Crew:
         self.open: dict[str, tuple[Attempts, str]] = {}
         """Tries under way, by work: what is trained, and what is stored meanwhile."""
         self.at: list[int] = []
+        """Places in the plan: of what is trained, then of what is stored meanwhile."""
         pulse.note_at(self.at)
 
     # --- one piece of work ---
@@ -101,7 +102,7 @@ class Crew:
         logs.at_work(segment=work)
         attempts = Attempts.of_segment(self.store, experiment, segment)
         with ExitStack() as stack:
-            stack.enter_context(self._noted(index))
+            stack.enter_context(self._noted(index, work))
             tick = stack.enter_context(self._trying(work, experiment, attempts))
             if tick is None:
                 return None
@@ -153,15 +154,15 @@ class Crew:
         return None if is_long and self.live.others_wait(experiment) else child
 
     @contextmanager
-    def _noted(self, index: int) -> Iterator[None]:
-        """Where the parent looks when this process has died."""
+    def _noted(self, index: int, work: str) -> Iterator[None]:
+        """For the parent: what to show, and where to look when this process has died."""
         self.at.insert(0, index)
-        self.pulse.note_at(self.at)
+        self.pulse.note_at(self.at, work)
         try:
             yield
         finally:
             self.at.remove(index)
-            self.pulse.note_at(self.at)
+            self.pulse.note_at(self.at, self.pulse.work if self.at else "")
 
     def prepare(self, experiment: str, dataset: str) -> None:
         from worker.preparation import prepare

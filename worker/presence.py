@@ -39,4 +39,6 @@ class Presence:
             return {"state": "idle"}
         experiment, what = request.args
         about = {"state": doing, "experiment": experiment, "work": request.request_dict.get(WORK)}
+        if doing == "training" and (at := self.pulse.at):  # it may have gone on, in place
+            what, about["work"] = at[0], self.pulse.work
         return about | ({"dataset": what} if doing == "preparing" else {"segment": what})

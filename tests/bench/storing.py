@@ -10,11 +10,13 @@ A segment is made to take about 7 s, as one of All-CNN does on a device of 0.7 s
 import argparse
 import io
 import json
+import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from itertools import chain as chain_of
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from shared.settings import Settings
 from tests.bench import machine
 from tests.bench.load_ours import Ours
 from worker import datasets_cache, meters
-from worker.crew import Crew
+from worker.crew import IN_PLACE_SECONDS, Crew
 from worker.pulse import Pulse
 from worker.train import Trainer
 
@@ -40,6 +42,7 @@ NETWORKS = {
     "ResNet-18": ({"name": "resnet18"}, 128),
 }
 """With the images that take one core about 7 s."""
+WAYS = {"before": "stored, then loaded", "now": "stored beside it, in place"}
 SEGMENTS, TEST = 4, 16
 EPOCH_SECONDS = 0.7
 """Of All-CNN on 50,000 images, as the fast path is meant to be."""
@@ -86,7 +89,8 @@ def chain(crew: Crew, id: str, plan: Plan) -> Found:
     wall = time.monotonic() - began
     assert all(crew.records.manifest(one.scope, one.key) for one in plan.segments)
     training = meters.SECONDS["training"]._value.get() - before
-    return {"wall": wall, "training": training, "share": wall / training - 1}
+    share = wall / training - 1
+    return {"wall": wall, "training": training, "share": share, "load": os.getloadavg()[0]}
 
 
 def parts(crew: Crew, plan: Plan) -> Found:
@@ -199,19 +203,27 @@ def table(everything: list[Found], about: Found) -> str:
         f" torch {about['versions']['torch']}. The worker's crew on Valkey and SeaweedFS, both ways"
         f" in turns. Median (range). By `{about['command'].strip()}`.",
         "",
-        "| network | share of the training time: stored, then loaded | beside the training | n |",
-        "|---|---|---|---|",
+        "| network | | share of the training time | whole chain | load average | n |",
+        "|---|---|---|---|---|---|",
     ]
     names = [name for name in NETWORKS if any(one["network"] == name for one in everything)]
     for name in names:
-        before, now = ([one["share"] for one in everything
-                        if (one["network"], one["way"]) == (name, way)]
-                       for way in ("before", "now"))  # fmt: skip
-        lines.append(f"| {name} | {spread(before, 100)} % | {spread(now, 100)} % | {len(now)} |")
-    lines += ["", "The last segment of a run is waited for, and the first one is begun: with"
-              f" {SEGMENTS} segments, each is a quarter of that.", "",
-              "| network | checkpoint | kept | dumped | put | got | loaded |",
-              "|---|---|---|---|---|---|---|"]  # fmt: skip
+        for way, words in WAYS.items():
+            its = [one for one in everything if (one["network"], one["way"]) == (name, way)]
+            share, wall, load = ([one[what] for one in its] for what in ("share", "wall", "load"))
+            lines.append(
+                f"| {name} | {words} | {spread(share, 100)} % | {spread(wall)} s"
+                f" | {spread(load)} | {len(its)} |"
+            )
+    lines += [
+        "",
+        "The last segment of a chain is waited for and the first is begun: of"
+        f" {SEGMENTS} segments, each counts a quarter. The store's processes share the cores with"
+        " the training, which is slower for it: the whole chain says so.",
+        "",
+        "| network | checkpoint | kept | dumped | put | got | loaded |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for name in names:
         one = next(one for one in everything if (one["network"], one["way"]) == (name, "parts"))
         cells = [spread(one[step], 1000, 0) for step in ("remember", "dump", "put", "get", "load")]
@@ -247,8 +259,8 @@ def projected(everything: list[Found]) -> Iterator[str]:
             f" {grid} epochs a segment are {segment:.1f} s; stored, then loaded"
             f" {100 * before / segment:.1f} %; beside the training"
             f" {100 * max(0.0, before - steps['get'] - steps['load'] - segment) / segment:.1f} %"
-            f" is waited for, and keeping the state after each epoch is"
-            f" {100 * grid * steps['remember'] / segment:.1f} % on this processor."
+            f" is waited for, and {100 * before / IN_PLACE_SECONDS:.1f} % where it goes to another"
+            f" path after {IN_PLACE_SECONDS:.0f} s."
         )
 
 
@@ -261,7 +273,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     found: list[Found] = []
-    for one in [*shares(options.rounds, options.networks), *starts(options.times)]:
+    for one in chain_of(shares(options.rounds, options.networks), starts(options.times)):
         print({k: v for k, v in one.items() if not isinstance(v, list)}, flush=True)
         found.append(one)
     about = machine.about("storing")
