@@ -12,7 +12,7 @@ MINUTES ?= 30
 SCALE ?= mini
 OUT ?= figures-output
 
-.PHONY: venv env gpus trial demo figures up test check format faults fuzz audit bench-fisher bench-fisher-late bench-load bench-scale bench-page bench-mirror bench-storing
+.PHONY: venv env gpus trial demo figures up test check format faults fuzz audit bench bench-together bench-fisher bench-fisher-late bench-load bench-scale bench-page bench-mirror bench-storing
 
 venv: $(STAMP)  ## installs into .venv
 
@@ -72,6 +72,13 @@ audit: $(AUDIT)/bin/pip-audit  ## is a version in constraints.txt known to be vu
 $(AUDIT)/bin/pip-audit: $(STAMP)
 	$(PYTHON) -m venv $(AUDIT)
 	$(AUDIT)/bin/python -m pip install --quiet --constraint constraints.txt pip-audit
+
+# ARGS='--networks all_cnn:1 --rounds 3 --service 0' to try it
+bench: $(STAMP)  ## how fast we train, beside a plain loop and beside the bound: a quarter of an hour
+	$(BIN)/python -m tests.bench.train --out tests/bench/TRAIN.md $(ARGS)
+
+bench-together: $(STAMP)  ## several runs on one device: processes, threads, stacked: some minutes
+	$(BIN)/python -m tests.bench.together --out tests/bench/TOGETHER.md $(ARGS)
 
 # DATA=images.npz (uint8, NHWC; without it generated gratings), ARGS='--networks mlp:0.5 ...'
 bench-fisher: $(BENCH_STAMP)  ## what a Fisher trace costs, beside other libraries: an hour or two

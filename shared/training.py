@@ -111,7 +111,12 @@ class Training(Part):
         " The authors' later code does so where it branches a run.",
     )
     augmentation: Augmentation = Augmentation()
-    precision: Literal["float32"] = "float32"
+    precision: Literal["float32", "tf32", "bfloat16"] = Field(
+        "float32",
+        description="Of convolutions and matrix products; states are float32 in each. tf32: on a"
+        " GPU, inputs rounded to 10 bits of mantissa; on a processor it is float32. bfloat16: to 8"
+        " bits; fast on GPUs, and on processors with AVX512-BF16 or AMX.",
+    )
     changes: list[Change] = Field(
         [], max_length=64, description="What is other from an epoch on, in the order of epochs."
     )

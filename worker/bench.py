@@ -10,6 +10,7 @@ from shared.arrays import Arrays
 from shared.errors import StoreUnavailable
 from shared.records import Records
 from shared.schedule import Config
+from worker.graph import Record
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ class Bench:
     stopping: Callable[[], bool] = lambda: False
     """True once this process was asked to stop: the segment then ends after the current epoch, or
     where `tick` raises Stopped."""
+    record: Record | None = None
+    """How a training step is recorded to be replayed, where it is to be."""
     patience_seconds: float = 0.0
     """How long what was computed waits for a store that does not answer."""
 

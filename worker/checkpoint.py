@@ -61,8 +61,7 @@ def restore(model: nn.Module, optimizer: torch.optim.Optimizer, data: bytes) -> 
     expected = model.state_dict()
     stored = _below("model/", tensors)
     _check({name: value.shape for name, value in expected.items()}, stored)
-    parameters = {name: value.shape for name, value in model.named_parameters()}
-    slots = _optimizer_slots(tensors, parameters)
+    slots = _optimizer_slots(tensors, dict(model.named_parameters()))
     model.load_state_dict(stored)
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": slots, "param_groups": groups})
@@ -85,14 +84,18 @@ def _check(expected: dict[str, torch.Size], found: dict[str, Tensor]) -> None:
 
 
 def _optimizer_slots(
-    tensors: dict[str, Tensor], parameters: dict[str, torch.Size]
+    tensors: dict[str, Tensor], parameters: dict[str, nn.Parameter]
 ) -> dict[int, dict[str, Tensor]]:
-    """By the place of each parameter, as torch's optimisers want it."""
+    """By the place of each parameter, as torch's optimisers want it: what has the parameter's shape
+    in its memory format, without which a fused optimiser reads other values."""
     places = {name: place for place, name in enumerate(parameters)}
     slots: dict[int, dict[str, Tensor]] = {}
     for name, value in _below("optimizer/", tensors).items():
         parameter, slot = name.rsplit("/", 1)
-        if parameter not in places or value.shape not in (parameters[parameter], torch.Size([])):
+        of = parameters.get(parameter)
+        if of is None or value.shape not in (of.shape, torch.Size([])):
             raise Corrupt(f"The checkpoint is of another model: 'optimizer/{name}' does not fit.")
-        slots.setdefault(places[parameter], {})[slot] = value.clone()
+        like = of.detach() if value.shape == of.shape else value
+        kept = torch.empty_like(like, dtype=value.dtype, device=value.device).copy_(value)
+        slots.setdefault(places[parameter], {})[slot] = kept
     return slots

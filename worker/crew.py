@@ -28,7 +28,7 @@ from shared.settings import Settings
 from shared.storage import Storage
 from shared.store_failures import is_no_room
 from shared.work import preparation_work, repair_work, work_name
-from worker import meters
+from worker import allocator, meters
 from worker.heartbeat import Heartbeat
 from worker.last_words import LastWords, supervisor_name
 from worker.machine import UNFIT, Machine
@@ -58,8 +58,10 @@ class Crew:
     """What one worker process keeps warm over many tasks."""
 
     def __init__(self, settings: Settings, app: Celery, pulse: Pulse) -> None:
-        from worker import segment  # noqa: F401 - torch takes seconds: before any lease is taken
+        # torch takes seconds: before any lease is taken
+        from worker import segment  # noqa: F401
 
+        allocator.keep_freed()
         self.settings = settings
         self.pulse = pulse
         self.live = Live(settings)
@@ -310,6 +312,8 @@ class Crew:
             log.exception("this process ends, another one takes its place")
             logging.shutdown()
             os._exit(SPENT)
+        finally:
+            allocator.give_back()
 
     def _ended(self, experiment: str | None) -> bool:
         if experiment is None:
@@ -340,10 +344,11 @@ class Crew:
     ) -> "Bench":
         """What is counted is part of the experiment's progress. A repair is not: that may have
         ended long ago."""
-        from worker import datasets_cache, device
+        from worker import datasets_cache, device, graph
         from worker.bench import Bench
 
-        check_version(plan.configs[segment.config])
+        config = plan.configs[segment.config]
+        check_version(config)
         place = self.machine.device()
         work, report = tick.work, {"start": segment.start, "end": segment.end}
 
@@ -358,10 +363,11 @@ class Crew:
             records=self.records,
             arrays=lambda config: datasets_cache.arrays(config, self.store, self.settings, tick),
             device=place,
+            record=graph.by_cuda if place == "cuda" and self.settings.cuda_graphs else None,
             provenance={
                 "experiment": experiment,
                 "worker": self.name,
-                "numerics": device.numerics_class(place),
+                "numerics": device.numerics_class(place, config["precision"]),
                 "device": device.describe(place),
             },
             tick=tick,

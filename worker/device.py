@@ -36,8 +36,13 @@ def is_at_fault(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and code in FAULTS
 
 
-def numerics_class(device: str) -> str:
-    """Device kind and architecture, torch's minor version, training version, thread count."""
+ENGINE_VERSION = 2
+"""Of what gives other bits for the same key. 2: convolutions in channels_last."""
+
+
+def numerics_class(device: str, precision: str = "float32") -> str:
+    """Device kind and architecture, torch's minor version, training and engine version, thread
+    count; of a processor that trains in bfloat16, which instructions it has for that."""
     torch_minor = ".".join(torch.__version__.split("+")[0].split(".")[:2])
     if device == "cuda":
         major, minor = torch.cuda.get_device_capability()
@@ -45,7 +50,17 @@ def numerics_class(device: str) -> str:
     else:
         capability = torch.backends.cpu.get_cpu_capability().lower().replace(" ", "-")
         kind = f"cpu-{platform.machine()}-{capability}-threads{torch.get_num_threads()}"
-    return f"{kind}/torch{torch_minor}/training{TRAINING_VERSION}"
+        if precision == "bfloat16":
+            kind += f"-{bfloat16_unit()}"
+    return f"{kind}/torch{torch_minor}/training{TRAINING_VERSION}/engine{ENGINE_VERSION}"
+
+
+def bfloat16_unit() -> str:
+    """What a processor multiplies bfloat16 with: "amx", "avx512bf16", or "none" of its own, where
+    it takes longer than float32."""
+    if torch.cpu._is_amx_tile_supported():
+        return "amx"
+    return "avx512bf16" if torch.cpu._is_avx512_bf16_supported() else "none"
 
 
 def describe(device: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ _held: WeakKeyDictionary[Arrays, dict[str, "Held"]] = WeakKeyDictionary()
 
 
 class Held:
-    """By split: images (N, C, H, W) uint8 and labels (N,) int64. Never written to."""
+    """By split: images (N, H, W, C) uint8 and labels (N,) int64. Never written to."""
 
     def __init__(self, arrays: Arrays, device: torch.device) -> None:
         self.images = {
@@ -34,7 +34,7 @@ def on(device: torch.device, arrays: Arrays) -> Held:
 
 
 def _images(images: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(np.array(images).transpose(0, 3, 1, 2).copy()).to(device)
+    return torch.from_numpy(np.array(images)).to(device)
 
 
 def _labels(labels: np.ndarray, device: torch.device) -> Tensor:

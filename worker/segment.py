@@ -88,7 +88,7 @@ class _Work:
         self.records, self.store = bench.records, bench.records.store
         config = plan.configs[segment.config]
         self.is_there = trainer is not None
-        self.trainer = trainer or Trainer(config, bench.arrays(config), bench.device)
+        self.trainer = trainer or Trainer(config, bench.arrays(config), bench.device, bench.record)
         self.states = States(bench, plan, segment, self.trainer)
         self.started = time.time()
         self.rows: list[dict[str, Any]] = []

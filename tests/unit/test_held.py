@@ -17,7 +17,7 @@ def test_whoever_trains_on_the_same_arrays_is_given_the_same_tensors() -> None:
     assert first is held.on(CPU, arrays)
     assert first is not held.on(CPU, others)
     for split, images in (("train", arrays.train_images), ("test", arrays.test_images)):
-        assert torch.equal(first.images[split].permute(0, 2, 3, 1), torch.from_numpy(images))
+        assert torch.equal(first.images[split], torch.from_numpy(images))
 
 
 def test_what_is_no_longer_held_in_memory_is_not_held_on_the_device_either() -> None:

@@ -63,6 +63,7 @@ def trainer(model: str = "all_cnn") -> Trainer:
         "model": {"name": model, "width": 0.05},
         "optimizer": {"name": "sgd", "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 0.0},
         "batch_size": 16,
+        "precision": "float32",
         "augmentation": {"shift": 2, "horizontal_flip": True},
         "seed": 0,
     }

@@ -46,7 +46,8 @@ def arrays(train=70, test=30, shape=(12, 12, 3)):
     )
 
 
-def config(data=None, model="all_cnn", optimizer=SGD, shift=2, batch_size=16, seed=0):
+def config(data=None, model="all_cnn", optimizer=SGD, shift=2, batch_size=16, seed=0,
+           precision="float32"):  # fmt: skip
     data = data or arrays()
     return {
         "dataset": {
@@ -60,6 +61,7 @@ def config(data=None, model="all_cnn", optimizer=SGD, shift=2, batch_size=16, se
         "model": {"name": model, "width": 0.05, **MODEL_FIELDS.get(model, {})},
         "optimizer": optimizer,
         "batch_size": batch_size,
+        "precision": precision,
         "augmentation": {"shift": shift, "horizontal_flip": shift > 0},
         "seed": seed,
     }
@@ -80,11 +82,13 @@ def trained(epochs=range(4), **kind):
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("optimizer", [SGD, PLAIN_SGD, ADAM], ids=["sgd", "plain", "adam"])
-def test_a_resumed_run_equals_the_run_trained_alone(model, optimizer):
-    alone, metrics = trained(model=model, optimizer=optimizer)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_resumed_run_equals_the_run_trained_alone(model, optimizer, precision):
+    kind = {"model": model, "optimizer": optimizer, "precision": precision}
+    alone, metrics = trained(**kind)
     for cut in (0, 1, 3):
-        first, before = trained(range(cut), model=model, optimizer=optimizer)
-        second = Trainer(config(model=model, optimizer=optimizer), arrays())
+        first, before = trained(range(cut), **kind)
+        second = Trainer(config(**kind), arrays())
         second.load(first.checkpoint())
         assert before + run(second, range(cut, 4)) == metrics
         assert second.checkpoint() == alone.checkpoint()
