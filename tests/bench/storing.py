@@ -8,6 +8,7 @@ A segment is made to take about 7 s, as one of All-CNN does on a device of 0.7 s
 """
 
 import argparse
+import dataclasses
 import io
 import json
 import os
@@ -31,7 +32,8 @@ from shared.queue import make_app
 from shared.settings import Settings
 from tests.bench import machine
 from tests.bench.load_ours import Ours
-from worker import datasets_cache, meters
+from worker import datasets_cache
+from worker.bench import Bench
 from worker.crew import IN_PLACE_SECONDS, Crew
 from worker.pulse import Pulse
 from worker.train import Trainer
@@ -49,7 +51,22 @@ EPOCH_SECONDS = 0.7
 Found = dict[str, Any]
 
 
-class Synchronous(Crew):
+class Timed(Crew):
+    """Notes when each epoch ended, and for how long it was trained and evaluated."""
+
+    epochs: list[tuple[float, float]]
+
+    def _bench(self, *args: Any, **kwargs: Any) -> Bench:
+        made = super()._bench(*args, **kwargs)
+
+        def after_epoch(row: dict[str, Any], took: float) -> None:
+            self.epochs.append((time.monotonic(), took))
+            made.after_epoch(row, took)
+
+        return dataclasses.replace(made, after_epoch=after_epoch)
+
+
+class Synchronous(Timed):
     """Goes on with nothing: a message is a segment, which is stored before the next is loaded."""
 
     def _next(self, *_: Any) -> None:
@@ -81,16 +98,19 @@ def submitted(system: Ours, network: str, seed: int, epochs: int) -> tuple[str, 
     return id, Plan.model_validate(stored)
 
 
-def chain(crew: Crew, id: str, plan: Plan) -> Found:
-    before, began = meters.SECONDS["training"]._value.get(), time.monotonic()
+def chain(crew: Timed, id: str, plan: Plan) -> Found:
+    """`share`: from the end of the first segment's training to the end of the last one's, what is
+    no training, over what is."""
+    crew.epochs, began = [], time.monotonic()
     for index, segment in enumerate(plan.segments):
         if crew.records.manifest(segment.scope, segment.key) is None:
             crew.train(id, index)
     wall = time.monotonic() - began
     assert all(crew.records.manifest(one.scope, one.key) for one in plan.segments)
-    training = meters.SECONDS["training"]._value.get() - before
-    share = wall / training - 1
-    return {"wall": wall, "training": training, "share": share, "load": os.getloadavg()[0]}
+    ends, took = zip(*crew.epochs, strict=True)
+    training = sum(took[1:])
+    share = (ends[-1] - ends[0]) / training - 1 if len(ends) > 1 else 0.0
+    return {"wall": wall, "training": sum(took), "share": share, "load": os.getloadavg()[0]}
 
 
 def parts(crew: Crew, plan: Plan) -> Found:
@@ -130,18 +150,18 @@ def shares(rounds: int, networks: list[str]) -> Iterator[Found]:
             settings = system.settings.model_copy(update=changes)
             (settings.scratch / "hubel-datasets").mkdir(exist_ok=True)
             ways = {way: made(settings, make) for way, make in
-                    {"before": Synchronous, "now": Crew}.items()}  # fmt: skip
+                    {"before": Synchronous, "now": Timed}.items()}  # fmt: skip
             for network in networks:
                 yield from one_network(system, network, rounds, ways)
         finally:
             system.stop()
 
 
-def made(settings: Settings, make: type[Crew]) -> Crew:
+def made(settings: Settings, make: type[Timed]) -> Timed:
     return make(settings, make_app(settings), Pulse())
 
 
-def one_network(system: Ours, network: str, rounds: int, ways: dict[str, Crew]) -> Iterator[Found]:
+def one_network(system: Ours, network: str, rounds: int, ways: dict[str, Timed]) -> Iterator[Found]:
     for seed, crew in enumerate(ways.values(), 1000):
         chain(crew, *submitted(system, network, seed, 1))  # warm
     for turn in range(rounds):
@@ -217,9 +237,9 @@ def table(everything: list[Found], about: Found) -> str:
             )
     lines += [
         "",
-        "The last segment of a chain is waited for and the first is begun: of"
-        f" {SEGMENTS} segments, each counts a quarter. The store's processes share the cores with"
-        " the training, which is slower for it: the whole chain says so.",
+        "The share: from the end of the first segment's training to the end of the last one's, what"
+        " is no training over what is. The whole chain has its begin and its last storing too. The"
+        " store's processes share the cores with the training, which is slower for it.",
         "",
         "| network | checkpoint | kept | dumped | put | got | loaded |",
         "|---|---|---|---|---|---|---|",
