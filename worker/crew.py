@@ -6,18 +6,16 @@ torch is imported inside the child process only, at its first task.
 import logging
 import os
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache, partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 
-from shared import logs, names, numbers, urgency
-from shared.attempts import Attempts, Failure, Kind
-from shared.errors import Cancelled, HubelError, NotReady, Stopped
+from shared import logs, numbers, urgency
+from shared.attempts import Attempts
+from shared.errors import HubelError, NotReady
 from shared.live import Live
 from shared.plan import Plan, Segment
 from shared.queue import Sender
@@ -28,12 +26,13 @@ from shared.settings import Settings
 from shared.storage import Storage
 from shared.store_failures import is_no_room
 from shared.work import preparation_work, repair_work, work_name
-from worker import allocator, meters
+from worker import allocator
 from worker.heartbeat import Heartbeat
 from worker.last_words import LastWords, supervisor_name
 from worker.machine import UNFIT, Machine
 from worker.pulse import Pulse
 from worker.storing import Storing
+from worker.tries import SPENT, Tries
 
 if TYPE_CHECKING:
     from worker.bench import Bench
@@ -50,8 +49,6 @@ IN_PLACE_SECONDS = 60.0
 """A worker goes on along one path for so long where others wait."""
 MUCH_MORE = 2.0
 """Times as much behind another segment of the experiment: a worker goes to that one at once."""
-SPENT, HUNG = 70, 71
-"""Exit codes of a child that another one has to take the place of."""
 
 
 class Crew:
@@ -76,8 +73,8 @@ class Crew:
         self.plan = lru_cache(maxsize=PLANS)(self.records.plan)
         self.urgency = lru_cache(maxsize=PLANS)(lambda id: urgency.remaining(self.plan(id)))
         self.storing = Storing()
-        self.open: dict[str, tuple[Attempts, str]] = {}
-        """Tries under way, by work: what is trained, and what is stored meanwhile."""
+        own = (self.machine, pulse, self.words, self.supervisor, self.name)
+        self.tries = Tries(settings, self.live, self.records, *own)
         self.at: list[int] = []
         """Places in the plan: of what is trained, then of what is stored meanwhile."""
         pulse.note_at(self.at)
@@ -105,7 +102,7 @@ class Crew:
         attempts = Attempts.of_segment(self.store, experiment, segment)
         with ExitStack() as stack:
             stack.enter_context(self._noted(index, work))
-            tick = stack.enter_context(self._trying(work, experiment, attempts))
+            tick = stack.enter_context(self.tries.one(work, experiment, attempts))
             if tick is None:
                 return None
             performed = self._perform(experiment, plan, segment, tick, trainer)
@@ -170,7 +167,7 @@ class Crew:
         from worker.preparation import prepare
 
         attempts = Attempts.of_preparation(self.store, experiment, dataset)
-        trying = self._trying(preparation_work(dataset), experiment, attempts, DOWNLOADS)
+        trying = self.tries.one(preparation_work(dataset), experiment, attempts, DOWNLOADS)
         with self._guarded(), trying as tick:
             if tick is not None:
                 prepare(dataset, self.store, self.settings)
@@ -182,115 +179,11 @@ class Crew:
             plan = self.plan(experiment)
             segment, is_done = plan.segments[index], False
             attempts = Attempts.of_repair(self.store, experiment, index)
-            with self._trying(repair_work(segment), None, attempts) as tick:
+            with self.tries.one(repair_work(segment), None, attempts) as tick:
                 if tick is not None:
                     is_done = mend(self._bench(experiment, plan, segment, tick), plan, segment)
             if is_done:
                 Repairs(self.store).done(experiment, index)
-
-    @contextmanager
-    def _trying(
-        self, work: str, experiment: str | None, attempts: Attempts, patience: int = 1
-    ) -> Iterator[Heartbeat | None]:
-        """Holds the lease; None where there is nothing to do now. With an experiment: unless that
-        has ended. May be left by another thread than it was entered by."""
-        self.pulse.beat()
-        if not self.live.take(work, self.name, held_by=self.supervisor):
-            yield None
-            return
-        try:
-            history = attempts.history()
-            is_too_early = history.pause(self.settings) > 0  # a message that came twice
-            self.records.catch_up()
-            if self._ended(experiment) or history.exhausted(self.settings) or is_too_early:
-                yield None
-                return
-            self._introduce(self.machine.device())
-            with self._attempt(work, experiment, attempts, patience) as tick:
-                yield tick
-        finally:
-            self.live.release(work, self.name)
-
-    def _introduce(self, place: str) -> None:
-        """Once: tell the parent what this process works on."""
-        if self.pulse.said.get("pid") == os.getpid():
-            return
-        from worker import device
-
-        about = {"pid": os.getpid(), "device": place, "uuid": device.uuid(place)}
-        about |= {"name": device.describe(place)["name"], "numerics": device.numerics_class(place)}
-        self.pulse.say(about)
-
-    @contextmanager
-    def _attempt(
-        self, work: str, experiment: str | None, attempts: Attempts, patience: int
-    ) -> Iterator[Heartbeat]:
-        attempt = attempts.begin(self.name)
-        self.open[work] = attempts, attempt
-        hung = partial(self._hung, attempts, attempt, work)
-        abandoned = partial(self._abandoned, attempts, attempt, work)
-        limit = patience * self.settings.hang_seconds
-        try:
-            with Heartbeat(
-                self.live, experiment, work, self.name, limit, hung, self.pulse,
-                partial(self._ended, experiment), abandoned, self.settings.stop_seconds,
-            ) as tick:  # fmt: skip
-                yield tick
-        except (Cancelled, NotReady, Stopped) as reason:
-            log.warning("%s given back: %s", work, reason)
-            meters.SEGMENTS["given_back"].inc()
-        except UNFIT:
-            attempts.forget(attempt)
-            raise
-        except Exception as error:
-            log.exception("%s failed", work)
-            meters.SEGMENTS["failed"].inc()
-            self._write_down(attempts, attempt, error)
-            raise
-        finally:
-            del self.open[work]
-        attempts.forget(attempt)
-
-    def _write_down(self, attempts: Attempts, attempt: str, error: Exception) -> None:
-        """A store that is away meanwhile is no reason to go on in a process that may be unsound."""
-        kind: Kind = "infrastructure" if self.machine.is_at_fault(error) else "error"
-        failure = Failure(kind, type(error).__name__, _reason(error), self.words.tail())
-        try:
-            attempts.fail(attempt, failure)
-        except HubelError as away:
-            log.warning("how %s failed was not written down: %s", attempt, away.detail)
-
-    def _hung(self, attempts: Attempts, attempt: str, work: str, seconds: float) -> NoReturn:
-        """In the thread that watches: the one that works does not come back."""
-        self.words.stacks()
-        message = f"no step was made for {seconds:.0f} s (HUBEL_HANG_SECONDS)"
-        log.error("%s hangs: %s", work, message)
-        try:
-            attempts.fail(attempt, Failure("hung", "Hang", message, self.words.tail()))
-            meters.DEATHS["hung"].inc()  # else the parent counts it, when it writes this down
-            self.live.release(work, self.name)
-            self._let_go(work)
-        finally:
-            os._exit(HUNG)
-
-    def _abandoned(self, attempts: Attempts, attempt: str, work: str) -> NoReturn:
-        """In the thread that watches: a step that takes minutes, or a download, holds no device for
-        an experiment that was cancelled."""
-        log.warning("%s was cancelled and is given up in the middle of a step", work)
-        try:
-            attempts.forget(attempt)
-            self.live.release(work, self.name)
-            self._let_go(work)
-        finally:
-            self.words.path.unlink(missing_ok=True)
-            os._exit(SPENT)
-
-    def _let_go(self, ended: str) -> None:
-        """What else this process is at ends with it, through no fault of its own."""
-        for work, (attempts, attempt) in list(self.open.items()):
-            if work != ended:
-                attempts.forget(attempt)
-                self.live.release(work, self.name)
 
     # --- what is left of this process after it ---
 
@@ -314,12 +207,6 @@ class Crew:
             os._exit(SPENT)
         finally:
             allocator.give_back()
-
-    def _ended(self, experiment: str | None) -> bool:
-        if experiment is None:
-            return False
-        outcome = names.experiment_object(experiment, "outcome.json")
-        return self.live.cancelled(experiment) or self.store.exists(outcome)
 
     def _perform(
         self,
@@ -397,10 +284,3 @@ def _follows(segment: Segment, done: Segment) -> bool:
     begins, ends = (segment.scope, segment.parent), (done.scope, done.key)
     waits = segment.stored or segment.only_measures or segment.needs
     return not waits and begins == ends and segment.start > 0
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, HubelError):
-        return error.detail
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{error} ({Path(where.filename).name}:{where.lineno})"

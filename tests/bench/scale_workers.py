@@ -35,7 +35,7 @@ from shared.queue import Sender, make_app
 from shared.records import Records
 from shared.settings import Settings
 from shared.storage import Storage
-from worker import crew, heartbeat
+from worker import crew, heartbeat, tries
 from worker.pulse import Pulse
 from worker.segment import Performed, _missing, _Work
 
@@ -198,6 +198,11 @@ class Shared:
         return self._plans[experiment]
 
 
+class Untold(tries.Tries):
+    def _introduce(self, place: str) -> None:
+        """There is no device."""
+
+
 class Crew(crew.Crew):
     """One worker."""
 
@@ -208,7 +213,9 @@ class Crew(crew.Crew):
         self.supervisor = f"{shared.job.name}-{index}"
         self.name = f"{self.supervisor}:1"
         self.machine = self.words = Nothing()  # type: ignore[assignment]
-        self.storing, self.open, self.at = AtOnce(), {}, []  # type: ignore[assignment]
+        self.storing, self.at = AtOnce(), []  # type: ignore[assignment]
+        own = (self.machine, self.pulse, self.words, self.supervisor, self.name)
+        self.tries = Untold(self.settings, self.live, self.records, *own)
         self.random, self.is_first = random.Random(f"{shared.job.seed} {index}"), True
         self._kept: OrderedDict[str, None] = OrderedDict()
         self.plan = self._plan  # type: ignore[assignment, method-assign]
@@ -222,9 +229,6 @@ class Crew(crew.Crew):
                 self._kept.popitem(last=False)
         self._kept.move_to_end(experiment)
         return self.shared.parsed(experiment)
-
-    def _introduce(self, place: str) -> None:
-        """There is no device."""
 
     def seconds(self) -> float:
         """Of a segment: log-normal, with the mean that was asked for. Of the first only what is
@@ -363,7 +367,7 @@ def run(job: Job, pipe: Connection) -> None:
     logging.disable(logging.WARNING)  # each segment that is given back is worth one
     requests = [0]
     _bound_requests(requests)
-    crew.Heartbeat = Beat  # type: ignore[assignment, misc]
+    tries.Heartbeat = Beat  # type: ignore[assignment, misc]
     shared = Shared(job)
     _hearts.append(Hearts(shared.live))
     for index in range(job.workers):

@@ -66,7 +66,7 @@ def is_at_nothing(crew, storage, id, plan):
     tries = [Attempts.of_segment(storage, id, segment).history() for segment in plan.segments]
     assert not any(history.attempts for history in tries)
     assert crew.live.leased() == []
-    assert (crew.open, crew.at, crew.pulse.at) == ({}, [], [])
+    assert (crew.tries.open, crew.at, crew.pulse.at) == ({}, [], [])
     assert "heartbeat" not in {thread.name for thread in threading.enumerate()}
     return True
 
