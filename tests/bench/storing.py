@@ -4,7 +4,7 @@ soon after a POST a warm worker trains.
 
 python -m tests.bench.storing --rounds 3 --out tests/bench/STORING.md
 
-A segment is made to take about 7 s, as one of All-CNN does on a device of 0.7 s an epoch.
+A segment takes a few seconds, less than one of All-CNN does on a device of 0.7 s an epoch.
 """
 
 import argparse
@@ -43,7 +43,7 @@ NETWORKS = {
     "All-CNN, width 0.25": ({"name": "all_cnn", "width": 0.25}, 2048),
     "ResNet-18": ({"name": "resnet18"}, 128),
 }
-"""With the images that take one core about 7 s."""
+"""With the images that take one core a few seconds."""
 WAYS = {"before": "stored, then loaded", "now": "stored beside it, in place"}
 SEGMENTS, TEST = 4, 16
 EPOCH_SECONDS = 0.7
@@ -216,10 +216,12 @@ def spread(values: list[float], scale: float = 1.0, digits: int = 1) -> str:
 
 
 def table(everything: list[Found], about: Found) -> str:
+    each = [one["training"] / SEGMENTS for one in everything if "training" in one]
     lines = [
         "# What storing costs a training",
         "",
-        f"{SEGMENTS} segments of one run, each of about 7 s; {about['hardware']}, {about['date']};"
+        f"{SEGMENTS} segments of one run, each of {min(each):.1f} to {max(each):.1f} s;"
+        f" {about['hardware']}, {about['date']};"
         f" torch {about['versions']['torch']}. The worker's crew on Valkey and SeaweedFS, both ways"
         f" in turns. Median (range). By `{about['command'].strip()}`.",
         "",
