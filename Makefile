@@ -102,6 +102,9 @@ bench-order: $(STAMP)  ## how long a sweep takes on 1 to 8 workers, against the 
 bench-page: $(STAMP)  ## from opening an experiment's page to its last curve: a minute
 	$(BIN)/python -m tests.bench.page --out tests/bench/PAGE.md $(ARGS)
 
+bench-storing: $(STAMP)  ## what storing costs a training, and from a POST to training: ten minutes
+	$(BIN)/python -m tests.bench.storing --out tests/bench/STORING.md $(ARGS)
+
 bench-mirror: $(STAMP) $(MLFLOW_SERVER_STAMP)  ## what the mirror to MLflow costs: some minutes
 	$(BIN)/python -m tests.bench.mirror --out tests/bench/MIRROR.md $(ARGS)
 

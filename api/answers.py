@@ -56,7 +56,9 @@ ATTEMPT = record(
     **dict.fromkeys(("ended", "kind", "error", "message", "log"), maybe(TEXT)),
 )  # fmt: skip
 EPOCHS = record(alone=COUNT, shared=COUNT, stored=COUNT, new=COUNT, replayed=COUNT)
-PLAN = record(runs=COUNT, segments=COUNT, epochs=EPOCHS, device_seconds=NUMBER)
+PLAN = record(
+    runs=COUNT, segments=COUNT, epochs=EPOCHS, device_seconds=NUMBER, bytes=maybe(COUNT)
+)  # fmt: skip
 PROGRESS = record(
     epochs=record(done=COUNT, planned=COUNT, reused=COUNT, trained=COUNT),
     measurements=mapping(COUNT),

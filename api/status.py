@@ -44,6 +44,7 @@ def plan_summary(plan: Plan) -> Json:
         "segments": len(plan.segments),
         "epochs": plan.epochs.model_dump(),
         "device_seconds": round(plan.device_seconds, 3),
+        "bytes": plan.bytes,
     }
 
 

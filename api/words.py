@@ -56,6 +56,8 @@ def plan(found: Json, certain: bool) -> str:
         f"{count['stored']} stored already, {count['new']} new, {count['replayed']} replayed; "
         f"{time} on a device that reaches 10 TFLOP/s"
     )
+    if found.get("bytes"):
+        words += f", about {size(found['bytes'])} in the store"
     return words if certain else f"{words} (before the data set is prepared: at most)"
 
 
@@ -85,6 +87,13 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def size(count: int) -> str:
+    for unit, one in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= one:
+            return f"{count / one:.3g} {unit}"
+    return f"{count / 1e3:.3g} kB"
 
 
 def plain(text: str) -> str:

@@ -23,9 +23,10 @@ Chunks = Iterable[np.ndarray]
 """One array in C order, cut into flat pieces; a piece of images ends with a whole pixel."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Arrays:
-    """Images uint8 (N, H, W, C), labels int64 (N,), for training and for test."""
+    """Images uint8 (N, H, W, C), labels int64 (N,), for training and for test. Each is its own: to
+    compare two would take as long as to read them."""
 
     train_images: np.ndarray
     train_labels: np.ndarray

@@ -28,6 +28,9 @@ class Layer(NamedTuple):
     positions: int
     weights: int
     units: int
+    biases: int = 0
+    normed: int = 0
+    """Channels of the BatchNorm beside it; 0 where there is none."""
 
 
 def scaled(channels: int, width: float) -> int:
@@ -103,23 +106,29 @@ def _halved(side: int) -> int:
     return (side + 1) // 2
 
 
-def _convolutions(layers: Kernels, width: float, shape: Shape, classes: int) -> Iterator[Layer]:
-    """One after another, then a 1x1 convolution to the classes. Stride 2 halves, rounding up."""
+def _convolutions(
+    layers: Kernels, width: float, shape: Shape, classes: int, has_norm: int = 1, head: int = 0
+) -> Iterator[Layer]:
+    """One after another, then a 1x1 convolution to the classes. Stride 2 halves, rounding up.
+    `has_norm`: the smallest kernel that has no bias but a BatchNorm; `head`: as `Layer.normed`."""
     high, wide, before = shape
     for channels, taps, stride in layers:
         after = scaled(channels, width)
         if stride == 2:
             high, wide = _halved(high), _halved(wide)
-        yield Layer(high * wide, before * after * taps, after)
+        extra = (0, after) if taps >= has_norm else (after, 0)
+        yield Layer(high * wide, before * after * taps, after, *extra)
         before = after
-    yield Layer(high * wide, before * classes, classes)
+    yield Layer(high * wide, before * classes, classes, 0 if head else classes, head)
 
 
 def _all_cnn(model: dict[str, Any], shape: Shape, classes: int) -> Iterator[Layer]:
-    between = model.get("blocks", 9) - 7
-    layers = [(96, 9, 1), (96, 9, 1), (192, 9, 2), *[(192, 9, 1)] * between]
+    blocks = model.get("blocks", 9)
+    layers = [(96, 9, 1), (96, 9, 1), (192, 9, 2), *[(192, 9, 1)] * (blocks - 7)]
     layers += [(192, 9, 2), (192, 9, 1), (192, 1, 1)]
-    return _convolutions(layers, model["width"], shape, classes)
+    head = classes if model.get("head", "plain") == "batchnorm_relu" else 0
+    has_norm = 9 if blocks == 8 else 1
+    return _convolutions(layers, model["width"], shape, classes, has_norm, head)
 
 
 def _depth_cnn(model: dict[str, Any], shape: Shape, classes: int) -> Iterator[Layer]:
@@ -133,7 +142,7 @@ def _depth_cnn(model: dict[str, Any], shape: Shape, classes: int) -> Iterator[La
 def _resnet18(model: dict[str, Any], shape: Shape, classes: int) -> Iterator[Layer]:
     high, wide, before = shape
     stem = scaled(64, model["width"])
-    yield Layer(high * wide, before * stem * 9, stem)
+    yield Layer(high * wide, before * stem * 9, stem, 0, stem)
     before = stem
     for channels, stride in [(64, 1), (128, 2), (256, 2), (512, 2)]:
         after = scaled(channels, model["width"])
@@ -142,15 +151,17 @@ def _resnet18(model: dict[str, Any], shape: Shape, classes: int) -> Iterator[Lay
         if stride == 2 or before != after:
             yield Layer(high * wide, before * after, after)
         for entering in (before, after, after, after):
-            yield Layer(high * wide, entering * after * 9, after)
+            yield Layer(high * wide, entering * after * 9, after, 0, entering)
         before = after
-    yield Layer(1, before * classes, classes)
+    yield Layer(1, before * classes, classes, classes)
 
 
 def _mlp(model: dict[str, Any], shape: Shape, classes: int) -> Iterator[Layer]:
     high, wide, channels = shape
     hidden = [scaled(units, model["width"]) for units in (2500, 2000, 1500, 1000, 500)]
-    return _between([high * wide * channels, *hidden, classes])
+    for one in _between([high * wide * channels, *hidden]):
+        yield one._replace(normed=one.units)
+    yield Layer(1, hidden[-1] * classes, classes, classes)
 
 
 def _deep_linear(model: dict[str, Any], shape: Shape, classes: int) -> Iterator[Layer]:

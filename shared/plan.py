@@ -99,6 +99,9 @@ class Plan(BaseModel):
     epochs: Epochs
     device_seconds: float
     """Estimated for the reference device, see shared/cost.py."""
+    bytes: int | None = None
+    """What training adds to the store, see shared/store_size.py; None: planned before that was
+    said."""
 
     @property
     def cut(self) -> str:

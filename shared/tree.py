@@ -2,12 +2,12 @@
 
 from itertools import pairwise
 
-from shared import cost, known
+from shared import cost, known, store_size
 from shared.chain import Path, Remembered, Stored
 from shared.known import Known
 from shared.plan import Epochs, Plan, RunPlan, Segment
 from shared.probe import Probe
-from shared.schedule import Stretch
+from shared.schedule import Config, Stretch
 
 Name = tuple[str, str, int]
 """(scope, key, start) of a segment"""
@@ -59,13 +59,15 @@ class _Planner:
                 order.setdefault(name, len(order))
             runs.append(self._run_plan(path, [order[name] for name in names]))
         segments = [self.segments[name] for name in order]
+        configs = [self.paths[i].config for i in self._config_owners()]
         return Plan(
-            configs=[self.paths[i].config for i in self._config_owners()],
+            configs=configs,
             probes=self.probes,
             segments=segments,
             runs=runs,
             epochs=self._epochs(segments),
-            device_seconds=self._device_seconds(segments),
+            device_seconds=self._device_seconds(configs, segments),
+            bytes=store_size.of(configs, segments),
         )
 
     def _run_plan(self, path: Path, segments: list[int]) -> RunPlan:
@@ -188,8 +190,7 @@ class _Planner:
                 known.add((scope, key))
         return covered
 
-    def _device_seconds(self, segments: list[Segment]) -> float:
-        configs = [self.paths[i].config for i in self._config_owners()]
+    def _device_seconds(self, configs: list[Config], segments: list[Segment]) -> float:
         return sum(cost.device_seconds(configs[s.config], s.planned) for s in segments)
 
 

@@ -20,13 +20,26 @@ _META = "hubel"
 
 def dump(model: nn.Module, optimizer: torch.optim.Optimizer, meta: dict[str, Any]) -> bytes:
     """The state of a model (BatchNorm statistics included) and its optimiser."""
-    tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
-    names = [name for name, _ in model.named_parameters()]
-    for place, slots in optimizer.state_dict()["state"].items():
+    parameters = [name for name, _ in model.named_parameters()]
+    tensors = named(model.state_dict(), optimizer.state_dict(), parameters)
+    return written({name: value.cpu() for name, value in tensors.items()}, meta)
+
+
+def named(
+    model: dict[str, Tensor], optimizer: dict[str, Any], parameters: list[str]
+) -> dict[str, Tensor]:
+    """The tensors of two state dicts by their names in a checkpoint."""
+    tensors = {f"model/{name}": value for name, value in model.items()}
+    for place, slots in optimizer["state"].items():
         for slot, value in slots.items():
             if value is not None:
-                tensors[f"optimizer/{names[place]}/{slot}"] = value
-    stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+                tensors[f"optimizer/{parameters[place]}/{slot}"] = value
+    return {name: value.detach() for name, value in tensors.items()}
+
+
+def written(tensors: dict[str, Tensor], meta: dict[str, Any]) -> bytes:
+    """Tensors of the host, however they lie in memory."""
+    stored = {name: value.contiguous() for name, value in tensors.items()}
     text = json.dumps(meta, sort_keys=True, separators=(",", ":"))
     return safetensors.torch.save(stored, metadata={_META: text})
 

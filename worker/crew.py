@@ -5,18 +5,17 @@ torch is imported inside the child process only, at its first task.
 
 import logging
 import os
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache, partial
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 
-from shared import logs, names, numbers, urgency
-from shared.attempts import Attempts, Failure, Kind
-from shared.errors import Cancelled, HubelError, NotReady, Stopped
+from shared import logs, numbers, urgency
+from shared.attempts import Attempts
+from shared.errors import HubelError, NotReady
 from shared.live import Live
 from shared.plan import Plan, Segment
 from shared.queue import Sender
@@ -27,11 +26,18 @@ from shared.settings import Settings
 from shared.storage import Storage
 from shared.store_failures import is_no_room
 from shared.work import preparation_work, repair_work, work_name
-from worker import allocator, meters
+from worker import allocator
 from worker.heartbeat import Heartbeat
 from worker.last_words import LastWords, supervisor_name
 from worker.machine import UNFIT, Machine
 from worker.pulse import Pulse
+from worker.storing import Storing
+from worker.tries import SPENT, Tries
+
+if TYPE_CHECKING:
+    from worker.bench import Bench
+    from worker.segment import Performed
+    from worker.train import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +45,10 @@ DOWNLOADS = 6
 """A download may be silent for this many times as long as a step."""
 PLANS = 8
 """In memory, with how urgent their segments are."""
-SPENT, HUNG = 70, 71
-"""Exit codes of a child that another one has to take the place of."""
+IN_PLACE_SECONDS = 60.0
+"""A worker goes on along one path for so long where others wait."""
+MUCH_MORE = 2.0
+"""Times as much behind another segment of the experiment: a worker goes to that one at once."""
 
 
 class Crew:
@@ -64,139 +72,118 @@ class Crew:
         self.words = LastWords(settings)
         self.plan = lru_cache(maxsize=PLANS)(self.records.plan)
         self.urgency = lru_cache(maxsize=PLANS)(lambda id: urgency.remaining(self.plan(id)))
+        self.storing = Storing()
+        own = (self.machine, pulse, self.words, self.supervisor, self.name)
+        self.tries = Tries(settings, self.live, self.records, *own)
+        self.at: list[int] = []
+        """Places in the plan: of what is trained, then of what is stored meanwhile."""
+        pulse.note_at(self.at)
 
     # --- one piece of work ---
 
     def train(self, experiment: str, index: int) -> None:
-        with self._guarded():
-            plan = self.plan(experiment)
-            segment = plan.segments[index]
-            attempts = Attempts.of_segment(self.store, experiment, segment)
-            run = partial(self._run, experiment, plan, segment)
-            if self._take(work_name(segment), experiment, attempts, run):
+        """A segment, and in place what follows on it."""
+        with self._guarded(), self.storing:
+            plan, began = self.plan(experiment), time.monotonic()
+            here: int | None = index
+            trainer: Trainer | None = None
+            while here is not None:
+                trainer = self._train(experiment, plan, here, trainer)
+                here = self._next(experiment, plan, here, began) if trainer else None
+
+    def _train(
+        self, experiment: str, plan: Plan, index: int, trainer: "Trainer | None"
+    ) -> "Trainer | None":
+        """One segment, on a trainer that is where it begins, if there is one: it is in the state at
+        the end then, and storing that has begun. None where it did not come to that."""
+        segment = plan.segments[index]
+        work = work_name(segment)
+        logs.at_work(segment=work)
+        attempts = Attempts.of_segment(self.store, experiment, segment)
+        with ExitStack() as stack:
+            stack.enter_context(self._noted(index, work))
+            tick = stack.enter_context(self.tries.one(work, experiment, attempts))
+            if tick is None:
+                return None
+            performed = self._perform(experiment, plan, segment, tick, trainer)
+            if not self.storing.wait(tick):
+                raise NotReady("the state that it was trained from is not in the store")
+            until_stored = stack.pop_all()
+            self.storing.begin(
+                lambda: self._store(experiment, plan, index, performed, until_stored)
+            )
+            return performed.trainer
+        return None  # given back
+
+    def _store(
+        self,
+        experiment: str,
+        plan: Plan,
+        index: int,
+        performed: "Performed",
+        until_stored: ExitStack,
+    ) -> bool:
+        """In the thread that stores: whether what follows in place may be stored too."""
+        segment, is_stored, is_ours = plan.segments[index], False, False
+        work = work_name(segment)
+        with logs.about(segment=work):
+            with until_stored:
+                is_ours, is_stored = performed.store(), True
+                if performed.done:
+                    ends = {"start": segment.start, "end": segment.end, "epoch": segment.end}
+                    self.live.report(work, ends | {"done": True})
+            if is_stored and performed.done:
                 self._wake_children(experiment, plan, index)
+        return is_ours
+
+    def _next(self, experiment: str, plan: Plan, index: int, began: float) -> int | None:
+        """What to go on with in place: of what begins where this ended, that behind which most
+        waits; unless much more waits behind something else. For a while only: of equal runs the one
+        that has begun is always the least urgent."""
+        done = plan.segments[index]
+        following = [i for i in plan.children(index) if _follows(plan.segments[i], done)]
+        if self.pulse.is_stopping() or not following:
+            return None
+        waits = self.urgency(experiment)
+        child = max(following, key=waits.__getitem__)
+        is_long = time.monotonic() - began > IN_PLACE_SECONDS
+        _, most = self.live.most_urgent(experiment) or (child, 0.0)
+        if most > waits[child] * (1 if is_long else MUCH_MORE):
+            return None
+        return None if is_long and self.live.others_wait(experiment) else child
+
+    @contextmanager
+    def _noted(self, index: int, work: str) -> Iterator[None]:
+        """For the parent: what to show, and where to look when this process has died."""
+        self.at.insert(0, index)
+        self.pulse.note_at(self.at, work)
+        try:
+            yield
+        finally:
+            self.at.remove(index)
+            self.pulse.note_at(self.at, self.pulse.work if self.at else "")
 
     def prepare(self, experiment: str, dataset: str) -> None:
         from worker.preparation import prepare
 
-        def run(_: Heartbeat) -> bool:
-            prepare(dataset, self.store, self.settings)
-            return True
-
-        with self._guarded():
-            attempts = Attempts.of_preparation(self.store, experiment, dataset)
-            self._take(preparation_work(dataset), experiment, attempts, run, DOWNLOADS)
+        attempts = Attempts.of_preparation(self.store, experiment, dataset)
+        trying = self.tries.one(preparation_work(dataset), experiment, attempts, DOWNLOADS)
+        with self._guarded(), trying as tick:
+            if tick is not None:
+                prepare(dataset, self.store, self.settings)
 
     def repair(self, experiment: str, index: int) -> None:
         from worker.segment import mend
 
         with self._guarded():
             plan = self.plan(experiment)
-            segment = plan.segments[index]
+            segment, is_done = plan.segments[index], False
             attempts = Attempts.of_repair(self.store, experiment, index)
-            run = partial(self._run, experiment, plan, segment, how=mend)
-            if self._take(repair_work(segment), None, attempts, run):
+            with self.tries.one(repair_work(segment), None, attempts) as tick:
+                if tick is not None:
+                    is_done = mend(self._bench(experiment, plan, segment, tick), plan, segment)
+            if is_done:
                 Repairs(self.store).done(experiment, index)
-
-    def _take(
-        self,
-        work: str,
-        experiment: str | None,
-        attempts: Attempts,
-        run: Callable[[Heartbeat], bool],
-        patience: int = 1,
-    ) -> bool:
-        """True where all of it is done. With an experiment: unless that has ended."""
-        self.pulse.beat()
-        if not self.live.take(work, self.name, held_by=self.supervisor):
-            return False
-        try:
-            history = attempts.history()
-            is_too_early = history.pause(self.settings) > 0  # a message that came twice
-            self.records.catch_up()
-            if self._ended(experiment) or history.exhausted(self.settings) or is_too_early:
-                return False
-            self._introduce(self.machine.device())
-            return self._attempt(work, experiment, attempts, run, patience)
-        finally:
-            self.live.release(work, self.name)
-            allocator.give_back()
-
-    def _introduce(self, place: str) -> None:
-        """Once: tell the parent what this process works on."""
-        if self.pulse.said.get("pid") == os.getpid():
-            return
-        from worker import device
-
-        about = {"pid": os.getpid(), "device": place, "uuid": device.uuid(place)}
-        about |= {"name": device.describe(place)["name"], "numerics": device.numerics_class(place)}
-        self.pulse.say(about)
-
-    def _attempt(
-        self,
-        work: str,
-        experiment: str | None,
-        attempts: Attempts,
-        run: Callable[[Heartbeat], bool],
-        patience: int,
-    ) -> bool:
-        attempt = attempts.begin(self.name)
-        hung = partial(self._hung, attempts, attempt, work)
-        abandoned = partial(self._abandoned, attempts, attempt, work)
-        limit = patience * self.settings.hang_seconds
-        with self.words:
-            try:
-                with Heartbeat(
-                    self.live, experiment, work, self.name, limit, hung, self.pulse,
-                    partial(self._ended, experiment), abandoned, self.settings.stop_seconds,
-                ) as tick:  # fmt: skip
-                    done = run(tick)
-            except (Cancelled, NotReady, Stopped) as reason:
-                log.warning("%s given back: %s", work, reason)
-                done = False
-                meters.SEGMENTS["given_back"].inc()
-            except UNFIT:
-                attempts.forget(attempt)
-                raise
-            except Exception as error:
-                log.exception("%s failed", work)
-                meters.SEGMENTS["failed"].inc()
-                self._write_down(attempts, attempt, error)
-                raise
-        attempts.forget(attempt)
-        return done
-
-    def _write_down(self, attempts: Attempts, attempt: str, error: Exception) -> None:
-        """A store that is away meanwhile is no reason to go on in a process that may be unsound."""
-        kind: Kind = "infrastructure" if self.machine.is_at_fault(error) else "error"
-        failure = Failure(kind, type(error).__name__, _reason(error), self.words.tail())
-        try:
-            attempts.fail(attempt, failure)
-        except HubelError as away:
-            log.warning("how %s failed was not written down: %s", attempt, away.detail)
-
-    def _hung(self, attempts: Attempts, attempt: str, work: str, seconds: float) -> NoReturn:
-        """In the thread that watches: the one that works does not come back."""
-        self.words.stacks()
-        message = f"no step was made for {seconds:.0f} s (HUBEL_HANG_SECONDS)"
-        log.error("%s hangs: %s", work, message)
-        try:
-            attempts.fail(attempt, Failure("hung", "Hang", message, self.words.tail()))
-            meters.DEATHS["hung"].inc()  # else the parent counts it, when it writes this down
-            self.live.release(work, self.name)
-        finally:
-            os._exit(HUNG)
-
-    def _abandoned(self, attempts: Attempts, attempt: str, work: str) -> NoReturn:
-        """In the thread that watches: a step that takes minutes, or a download, holds no device for
-        an experiment that was cancelled."""
-        log.warning("%s was cancelled and is given up in the middle of a step", work)
-        try:
-            attempts.forget(attempt)
-            self.live.release(work, self.name)
-        finally:
-            self.words.path.unlink(missing_ok=True)
-            os._exit(SPENT)
 
     # --- what is left of this process after it ---
 
@@ -204,7 +191,8 @@ class Crew:
     def _guarded(self) -> Iterator[None]:
         """One task's failure is its own: the next one finds a sound process."""
         try:
-            yield
+            with self.words:
+                yield
         except UNFIT as error:
             self.machine.rest(error)
         except HubelError as error:
@@ -217,24 +205,34 @@ class Crew:
             log.exception("this process ends, another one takes its place")
             logging.shutdown()
             os._exit(SPENT)
+        finally:
+            allocator.give_back()
 
-    def _ended(self, experiment: str | None) -> bool:
-        if experiment is None:
-            return False
-        outcome = names.experiment_object(experiment, "outcome.json")
-        return self.live.cancelled(experiment) or self.store.exists(outcome)
-
-    def _run(
+    def _perform(
         self,
         experiment: str,
         plan: Plan,
         segment: Segment,
         tick: Heartbeat,
-        how: Callable[..., bool] | None = None,
-    ) -> bool:
+        trainer: "Trainer | None",
+    ) -> "Performed":
+        from worker.segment import perform
+
+        bench = self._bench(experiment, plan, segment, tick, counted=True)
+        return perform(bench, plan, segment, trainer)
+
+    def _bench(
+        self,
+        experiment: str,
+        plan: Plan,
+        segment: Segment,
+        tick: Heartbeat,
+        counted: bool = False,
+    ) -> "Bench":
+        """What is counted is part of the experiment's progress. A repair is not: that may have
+        ended long ago."""
         from worker import datasets_cache, device, graph
         from worker.bench import Bench
-        from worker.segment import execute
 
         config = plan.configs[segment.config]
         check_version(config)
@@ -242,12 +240,13 @@ class Crew:
         work, report = tick.work, {"start": segment.start, "end": segment.end}
 
         def after_epoch(row: dict[str, Any], seconds: float) -> None:
-            if how is None:  # a repair is no part of the experiment, which may have ended long ago
+            if counted:
                 self.live.count_epoch(experiment)
                 self.live.tell_epoch(work, row["epoch"], numbers.storable(row))
             self.live.report(work, report | {"epoch": row["epoch"], "seconds_per_epoch": seconds})
 
-        bench = Bench(
+        self.live.report(work, report | {"epoch": segment.start})
+        return Bench(
             records=self.records,
             arrays=lambda config: datasets_cache.arrays(config, self.store, self.settings, tick),
             device=place,
@@ -264,15 +263,12 @@ class Crew:
             stopping=self.pulse.is_stopping,
             patience_seconds=self.settings.store_patience_seconds,
         )
-        self.live.report(work, report | {"epoch": segment.start})
-        done = (how or execute)(bench, plan, segment)
-        if done:
-            self.live.report(work, report | {"epoch": segment.end, "done": True})
-        return done
 
     def _wake_children(self, experiment: str, plan: Plan, index: int) -> None:
         left = self.urgency(experiment)
         for child in sorted(plan.children(index), key=lambda child: -left[child]):
+            if child in self.at:  # in place
+                continue
             if not plan.segments[child].stored and self._can_begin(plan.segments[child]):
                 self.sender.wake(self.live, experiment, child, plan, left[child])
 
@@ -284,8 +280,8 @@ class Crew:
         return all(self.records.manifest(*state) is not None for state in states)
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, HubelError):
-        return error.detail
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{error} ({Path(where.filename).name}:{where.lineno})"
+def _follows(segment: Segment, done: Segment) -> bool:
+    """Whether all that it waits for is the state at the other's end."""
+    begins, ends = (segment.scope, segment.parent), (done.scope, done.key)
+    waits = segment.stored or segment.only_measures or segment.needs
+    return not waits and begins == ends and segment.start > 0

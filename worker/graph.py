@@ -20,7 +20,8 @@ Record = Callable[[Callable[[], Tensor]], tuple[Tensor, Callable[[], None]]]
 
 def by_cuda(call: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # Another thread may be copying a state out meanwhile.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         found = call()
     return found, graph.replay
 

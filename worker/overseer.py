@@ -51,7 +51,7 @@ class Overseer:
         self.name = supervisor_name(os.getpid())
         self._taken = ("", -1)
         """The last message about a segment, and which was taken for it."""
-        self._deaths: queue.Queue[tuple[str, list[Any], str]] = queue.Queue()
+        self._deaths: queue.Queue[tuple[str, list[Any], str, list[int]]] = queue.Queue()
         self._oom_kills = _oom_kills()
         self._still = Standstill()
         self._beats = 0
@@ -90,14 +90,15 @@ class Overseer:
         args = list(args or ())
         if task_id == self._taken[0]:
             args[-1] = self._taken[1]
-        self._deaths.put((sender.name, args, str(exception)))
+        self._deaths.put((sender.name, args, str(exception), self.pulse.at))
+        self.pulse.note_at([])  # the next child has not begun
 
     def _note_deaths(self) -> None:
         while True:
-            task, args, said = self._deaths.get()
+            task, args, said, at = self._deaths.get()
             with self._still.working(), logs.about(experiment=args[0] if args else None):
                 try:
-                    self._note(task, args, said)
+                    self._note(task, args, said, at)
                 except HubelError as error:
                     log.warning("how a child died was not written down: %s", error.detail)
                 except Exception:
@@ -105,23 +106,36 @@ class Overseer:
                 if self._deaths.empty():
                     last_words.forget_the_dead(os.getpid(), self.settings)
 
-    def _note(self, task: str, args: list[Any], said: str) -> None:
+    def _note(self, task: str, args: list[Any], said: str, at: list[int]) -> None:
+        """A child may have been at more than its message names: it goes on with what follows, and
+        stores meanwhile. What it did last is at fault."""
+        experiment, named = args
+        failure = None
+        for what in dict.fromkeys([*at, named]):
+            failure = self._note_one(task, [experiment, what], said, failure) or failure
+
+    def _note_one(
+        self, task: str, args: list[Any], said: str, other: Failure | None
+    ) -> Failure | None:
         store = Storage(self.settings)
         work, attempts = _tried(store, task, args)
         self._live.unmark_queued(work)  # the message went with the child
         self._live.release(work, self.name)
         found = attempts.open_of(self.name)
         if found is None:  # it had not begun, or has said itself how it ended
-            return
+            return None
         attempt, worker = found
         pid = int(worker.rsplit(":", 1)[-1])
         words = last_words.of_children(os.getpid(), self.settings).get(pid)
-        failure = self._failure(pid, said, last_words.read(words) if words else "")
-        meters.DEATHS[_reason(failure)].inc()
+        last = last_words.read(words) if words else ""
+        failure = _beside(other, last) if other else self._failure(pid, said, last)
+        if other is None:
+            meters.DEATHS[_reason(failure)].inc()
         attempts.fail(attempt, failure)
         self._live.release(work, worker)
         with logs.about(segment=work):
             log.error("child %d died at %s: %s: %s", pid, work, failure.error, failure.message)
+        return failure
 
     def _failure(self, pid: int, said: str, words: str) -> Failure:
         if pid in self._ended_hung:
@@ -194,6 +208,11 @@ class Overseer:
         if self._deaf >= DEAF_SECONDS:
             log.error("idle, and given nothing of what is queued: this worker ends")
             os._exit(DEAF)
+
+
+def _beside(other: Failure, words: str) -> Failure:
+    message = f"the worker's process ended while this was stored: {other.message}"
+    return Failure("infrastructure", other.error, message, words)
 
 
 def _reason(failure: Failure) -> str:

@@ -42,4 +42,6 @@ class Presence:
         headers = request.request_dict
         what = headers.get(SEGMENT, what)
         about = {"state": doing, "experiment": experiment, "work": headers.get(WORK)}
+        if doing == "training" and (at := self.pulse.at):  # it may have gone on, in place
+            what, about["work"] = at[0], self.pulse.work
         return about | ({"dataset": what} if doing == "preparing" else {"segment": what})

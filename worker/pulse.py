@@ -3,6 +3,7 @@ either may be killed at any moment, and a lock would stay with it for ever."""
 
 import json
 import time
+from collections.abc import Sequence
 from multiprocessing.sharedctypes import RawArray, RawValue
 from typing import Any
 
@@ -18,6 +19,8 @@ class Pulse:
         self._stop = RawValue("d", 0.0)
         self._rests = RawValue("b", 0)
         self._said = RawArray("c", _SAID_BYTES)
+        self._at = RawArray("q", 2)
+        self._work = RawArray("c", _SAID_BYTES)
 
     def beat(self) -> None:
         self._beats.value += 1
@@ -50,6 +53,21 @@ class Pulse:
             return dict(json.loads(self._said.value))
         except ValueError:
             return {}
+
+    def note_at(self, segments: Sequence[int], work: str = "") -> None:
+        """Of the child: places in the plan of what it trains, and of what it stores meanwhile; the
+        name of the first."""
+        self._work.value = work.encode()[: _SAID_BYTES - 1]
+        for i in range(len(self._at)):
+            self._at[i] = segments[i] + 1 if i < len(segments) else 0
+
+    @property
+    def at(self) -> list[int]:
+        return [place - 1 for place in self._at if place]
+
+    @property
+    def work(self) -> str:
+        return bytes(self._work.value).decode()
 
     @property
     def is_unfit(self) -> bool:

@@ -5,6 +5,8 @@ No Celery and no Redis here: whoever calls says how to tick, and what to do afte
 
 import logging
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,27 +19,48 @@ from shared.plan import Plan, Probed, Segment
 from shared.probe import LINEAR_PATH, Probe
 from worker import meters, probes
 from worker.bench import Bench
+from worker.snapshot import Snapshot
 from worker.states import States, encoded
 from worker.train import Trainer
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Performed:
+    """What was done of a segment, and what of it is still to be stored."""
+
+    done: bool
+    """Whether all of the segment is in the store once this is."""
+    trainer: Trainer | None = None
+    """In the state at the segment's end, where it was trained up to there."""
+    store: Callable[[], bool] = lambda: True
+    """In any thread. False where somebody was first to store other bytes: nothing that was built on
+    ours may be stored."""
+
+
 def execute(bench: Bench, plan: Plan, segment: Segment) -> bool:
     """Do what is left to do of a segment. True when all of it is in the store."""
+    performed = perform(bench, plan, segment)
+    performed.store()
+    return performed.done
+
+
+def perform(
+    bench: Bench, plan: Plan, segment: Segment, trainer: Trainer | None = None
+) -> Performed:
+    """The same, and what was trained is not stored yet. A trainer, where there is one, is in the
+    state at which the segment begins, whether that is stored or not."""
     missing = _missing(bench, segment)
     manifest = bench.records.manifest(segment.scope, segment.key)
     if manifest is not None and not missing:
         meters.SEGMENTS["reused"].inc()
-        return True
-    work = _Work(bench, plan, segment)
+        return Performed(True)
     if manifest is None:
-        done = work.train(missing)
-        meters.SEGMENTS["trained" if done else "given_back"].inc()
-        return done
-    work.replay(manifest, missing)
+        return _Work(bench, plan, segment, trainer).train(missing)
+    _Work(bench, plan, segment).replay(manifest, missing)
     meters.SEGMENTS["measured"].inc()
-    return True
+    return Performed(True)
 
 
 def mend(bench: Bench, plan: Plan, segment: Segment) -> bool:
@@ -58,28 +81,37 @@ def _missing(bench: Bench, segment: Segment) -> list[Probed]:
 
 
 class _Work:
-    def __init__(self, bench: Bench, plan: Plan, segment: Segment) -> None:
+    def __init__(
+        self, bench: Bench, plan: Plan, segment: Segment, trainer: Trainer | None = None
+    ) -> None:
         self.bench, self.plan, self.segment = bench, plan, segment
         self.records, self.store = bench.records, bench.records.store
         config = plan.configs[segment.config]
-        self.trainer = Trainer(config, bench.arrays(config), bench.device, bench.record)
+        self.is_there = trainer is not None
+        self.trainer = trainer or Trainer(config, bench.arrays(config), bench.device, bench.record)
         self.states = States(bench, plan, segment, self.trainer)
         self.started = time.time()
         self.rows: list[dict[str, Any]] = []
         self.times: list[str] = []
         self.unmeasured: set[Probed] = set()
+        self.snapshot: Snapshot | None = None
 
-    def train(self, missing: list[Probed]) -> bool:
+    def train(self, missing: list[Probed]) -> Performed:
         """From the parent state, or from the furthest stored state inside, to the end; or as far as
         there is time for."""
         start = self._furthest(missing)
-        self.states.mend_metrics(start)
-        self.states.load(self.segment.state(start), start)
+        if not (self.is_there and start == self.segment.start):
+            self.states.mend_metrics(start)
+            self.states.load(self.segment.state(start), start)
         self.unmeasured = set(missing)
         end = self._train_from(start, missing)
-        if end > start or end == self.segment.end:
-            self._finish(start, end)
-        return end == self.segment.end and not self.unmeasured
+        done = end == self.segment.end and not self.unmeasured
+        trainer = self.trainer if done else None
+        if end == start < self.segment.end:
+            meters.SEGMENTS["given_back"].inc()
+            return Performed(done)
+        self.snapshot = self.snapshot or self.trainer.remember()
+        return Performed(done, trainer, partial(self._finish, start, end, time.time()))
 
     def _train_from(self, start: int, missing: list[Probed]) -> int:
         """To which epoch. Asked to stop, it is the one under way, or, where that takes too long,
@@ -89,13 +121,12 @@ class _Work:
             for epoch in range(start, self.segment.end):
                 self._epoch(epoch)
                 meters.EPOCHS["trained"].inc()
-                self.trainer.remember()
+                self.snapshot = self.trainer.remember()
                 self._measure(epoch + 1, missing)
                 if self.bench.stopping():
                     break
         except Stopped:
-            if self.rows:
-                self.trainer.recall()
+            log.info("what was begun of epoch %d is given up", start + len(self.rows) + 1)
         return start + len(self.rows)
 
     def replay(self, manifest: Manifest, missing: list[Probed]) -> None:
@@ -182,14 +213,20 @@ class _Work:
             return None
         return all(stored[row["epoch"]] == numbers.storable(row) for row in self.rows)
 
-    def _finish(self, start: int, end: int) -> None:
-        checkpoint = self.trainer.checkpoint()
-        self.bench.patiently(lambda: self._store(start, end, checkpoint))
+    def _finish(self, start: int, end: int, finished: float) -> bool:
+        assert self.snapshot is not None, "a segment ends in a state"
+        checkpoint = self.snapshot.dump()
+        self.snapshot = None  # its memory is the device's
+        is_ours = self.bench.patiently(lambda: self._store(start, end, checkpoint, finished))
         meters.CHECKPOINTS["written"].inc(len(checkpoint))
+        is_done = end == self.segment.end and not self.unmeasured
+        meters.SEGMENTS["trained" if is_done else "given_back"].inc()
         log.info("trained epochs %d to %d", start + 1, end)
+        return is_ours
 
-    def _store(self, start: int, end: int, checkpoint: bytes) -> None:
-        """Blobs first, then the pointers of the epochs inside, the manifest last."""
+    def _store(self, start: int, end: int, checkpoint: bytes, finished: float) -> bool:
+        """Blobs first, then the pointers of the epochs inside, the manifest last. False where
+        another checkpoint stands."""
         scope, key = self.segment.scope, self.segment.state(end)
         manifest = Manifest(
             key=key,
@@ -201,8 +238,8 @@ class _Work:
             provenance=self.bench.provenance
             | {
                 "started": moments.at(self.started),
-                "finished": moments.now(),
-                "wall_seconds": time.time() - self.started,
+                "finished": moments.at(finished),
+                "wall_seconds": finished - self.started,
                 "epoch_times": self.times,
             },
             measured=[
@@ -212,10 +249,11 @@ class _Work:
         # The first epoch always has a pointer: planning asks there whether anything is stored.
         for epoch in range(start + 1, end) or [end]:
             self.store.write_json(names.within(scope, self.segment.state(epoch)), {"segment": key})
-        if not self.store.create_json(names.manifest(scope, key), manifest.model_dump()):
-            self._adopt(manifest)
+        if self.store.create_json(names.manifest(scope, key), manifest.model_dump()):
+            return True
+        return self._adopt(manifest)
 
-    def _adopt(self, ours: Manifest) -> None:
+    def _adopt(self, ours: Manifest) -> bool:
         """Somebody stored this segment first. Theirs stands, where it verifies; a difference is
         worth a line."""
         scope = self.segment.scope
@@ -227,3 +265,5 @@ class _Work:
                 "state %s was stored with other bytes: theirs %s, ours %s",
                 ours.key, theirs.provenance.get("numerics"), ours.provenance.get("numerics"),
             )  # fmt: skip
+            return False
+        return True

@@ -19,6 +19,8 @@ class Plan:
         stored: there already; new: left to train; replayed: trained once more to measure them."""
         self.device_seconds: float = plan["device_seconds"]
         """On a device that reaches 10 TFLOP/s."""
+        self.bytes: int | None = plan.get("bytes")
+        """What its training adds to the store; None: a service that does not say."""
         self.certain: bool = said.get("certain", True)
         """False: the data set is not prepared yet, and less may be new."""
         self.said = said

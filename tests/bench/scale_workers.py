@@ -37,9 +37,9 @@ from shared.ready import QUEUE, WORK
 from shared.records import Records
 from shared.settings import Settings
 from shared.storage import Storage
-from worker import crew, heartbeat
+from worker import crew, heartbeat, tries
 from worker.pulse import Pulse
-from worker.segment import _missing, _Work
+from worker.segment import Performed, _missing, _Work
 
 KEYS = [QUEUE, *(f"{QUEUE}\x06\x16{priority}" for priority in (3, 6, 9))]
 """Celery's list, by priorities, as kombu asks for it."""
@@ -166,6 +166,22 @@ class Nothing:
         pass
 
 
+class AtOnce:
+    """In the place of a thread that stores: a worker has one already."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def wait(self, tick: Callable[[], None]) -> bool:
+        return True
+
+    def begin(self, store: Callable[[], bool]) -> None:
+        store()
+
+
 class Shared:
     """What the workers of one process share, where a real one has its own."""
 
@@ -185,6 +201,11 @@ class Shared:
         return self._plans[experiment]
 
 
+class Untold(tries.Tries):
+    def _introduce(self, place: str) -> None:
+        """There is no device."""
+
+
 class Crew(crew.Crew):
     """One worker."""
 
@@ -195,6 +216,9 @@ class Crew(crew.Crew):
         self.supervisor = f"{shared.job.name}-{index}"
         self.name = f"{self.supervisor}:1"
         self.machine = self.words = Nothing()  # type: ignore[assignment]
+        self.storing, self.at = AtOnce(), []  # type: ignore[assignment]
+        own = (self.machine, self.pulse, self.words, self.supervisor, self.name)
+        self.tries = Untold(self.settings, self.live, self.records, *own)
         self.random, self.is_first = random.Random(f"{shared.job.seed} {index}"), True
         self._kept: OrderedDict[str, None] = OrderedDict()
         self.urgency = shared.urgency
@@ -210,9 +234,6 @@ class Crew(crew.Crew):
         self._kept.move_to_end(experiment)
         return self.shared.parsed(experiment)
 
-    def _introduce(self, place: str) -> None:
-        """There is no device."""
-
     def chosen(self, experiment: str, index: int, work: str) -> int:
         """What it does at a message: as its parent chooses."""
         return self.live.take_most_urgent(experiment, index, work, self.supervisor)[0]
@@ -227,16 +248,22 @@ class Crew(crew.Crew):
         left, self.is_first = self.random.random() if self.is_first else 1.0, False
         return self.shared.job.seconds * drawn * left
 
-    def _run(
-        self, experiment: str, plan: Plan, segment: Segment, tick: Any, how: Any = None
-    ) -> bool:
+    def _perform(
+        self, experiment: str, plan: Plan, segment: Segment, tick: Any, trainer: Any
+    ) -> Performed:
         self.log("taken", self.name, tick.work)
         report = {"start": segment.start, "end": segment.end}
         self.live.report(tick.work, report | {"epoch": segment.start})
-        done = Simulated(self, experiment, plan, segment, tick.work).execute(report)
-        self.live.report(tick.work, report | {"epoch": segment.end, "done": True})
-        self.log("done", self.name, tick.work)
-        return done
+        simulated = Simulated(self, experiment, plan, segment, tick.work)
+        is_there = simulated.execute(report)
+
+        def store() -> bool:
+            if not is_there:
+                simulated.keep()
+            self.log("done", self.name, tick.work)
+            return True
+
+        return Performed(True, store=store)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -263,6 +290,7 @@ class Simulated(_Work):
         self.rows, self.times, self.unmeasured = [], [], set()
 
     def execute(self, report: dict[str, int]) -> bool:
+        """Whether it was stored already."""
         segment = self.segment
         _missing(self, segment)  # type: ignore[arg-type]
         if self.records.manifest(segment.scope, segment.key) is not None:
@@ -275,8 +303,10 @@ class Simulated(_Work):
             if self.crew.shared.over.wait(seconds):
                 raise Stopped("the step is over")
             self.live_epoch(report, epoch, seconds)
-        self._store(segment.start, segment.end, self._checkpoint())
-        return True
+        return False
+
+    def keep(self) -> None:
+        self._store(self.segment.start, self.segment.end, self._checkpoint(), time.time())
 
     def live_epoch(self, report: dict[str, int], epoch: int, seconds: float) -> None:
         self.crew.live.count_epoch(self.experiment)
@@ -350,7 +380,7 @@ def run(job: Job, pipe: Connection, kind: type[Crew] = Crew) -> None:
     logging.disable(logging.WARNING)  # each segment that is given back is worth one
     requests = [0]
     _bound_requests(requests)
-    crew.Heartbeat = Beat  # type: ignore[assignment, misc]
+    tries.Heartbeat = Beat  # type: ignore[assignment, misc]
     shared = Shared(job)
     _hearts.append(Hearts(shared.live))
     for index in range(job.workers):

@@ -1,5 +1,7 @@
 """What only a CUDA device can show of training: the same bits after a resume, the same draws."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from networks import EVERY as NETWORKS
@@ -76,3 +78,15 @@ def test_an_epoch_on_cuda_is_nearly_that_on_the_cpu():
     cpu, cuda = (Trainer(config(), arrays(), device) for device in ("cpu", "cuda"))
     expected, found = run(cpu, [0])[0], run(cuda, [0])[0]
     assert found["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-3)
+
+
+def test_what_is_remembered_on_cuda_is_the_checkpoint_of_then_while_training_goes_on():
+    settings = config() | {"model": named("resnet18", 0.5)}
+    trainer = Trainer(settings, arrays(), "cuda")
+    run(trainer, range(1))
+    expected, kept = trainer.checkpoint(), trainer.remember()
+    with ThreadPoolExecutor(1) as aside:
+        dumped = aside.submit(kept.dump)
+        run(trainer, range(1, 3))
+        assert dumped.result() == expected
+    assert trainer.checkpoint() != expected

@@ -3,10 +3,12 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
+from test_train import ADAM, SGD, arrays, config, run
 
 from shared.errors import Corrupt
 from worker import checkpoint
 from worker.models import build
+from worker.train import Trainer
 
 SHAPE = (8, 8, 1)
 
@@ -97,3 +99,13 @@ def test_a_foreign_safetensors_file_is_refused():
 
     with pytest.raises(Corrupt, match="not a checkpoint"):
         checkpoint.load(safetensors.torch.save({"a": torch.zeros(1)}))
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
+@pytest.mark.parametrize("optimizer", [SGD, ADAM], ids=["sgd", "adam"])
+def test_a_state_is_in_float32_whatever_its_steps_were_computed_in(precision, optimizer):
+    trainer = Trainer(config(optimizer=optimizer) | {"precision": precision}, arrays())
+    run(trainer, [0])
+    tensors, _ = checkpoint.load(trainer.remember().dump())
+    kinds = {value.dtype for name, value in tensors.items() if "num_batches" not in name}
+    assert kinds == {torch.float32}

@@ -160,6 +160,7 @@ def test_a_dry_run_says_what_there_would_be_to_do(play: Play, tmp_path: Path) ->
     assert "8 epochs alone, 6 after sharing" in result.stdout
     assert "1 min 01 s" in result.stdout
     assert "; less than 1 s on a device" in words.plan(PLAN | {"device_seconds": 0.3}, True)
+    assert ", about 2.35 GB in the store" in words.plan(PLAN | {"bytes": 2_345_678_901}, True)
 
 
 def test_a_refusal_is_shown_by_field_and_exits_2(play: Play) -> None:
