@@ -8,6 +8,8 @@ from shared.live import Live
 
 LOOK_SECONDS = 5.0
 """A worker speaks as often. One question for all experiments, however many are asked about."""
+HEARD_SECONDS = 12.0
+"""A worker that has not spoken for so long has gone, or is about to be seen to have."""
 
 
 class Crowd:
@@ -28,7 +30,7 @@ class Crowd:
 
     def _look(self) -> None:
         told = (self.live.workers() or {}).values()
-        fit = [about for about in told if not about.get("unfit")]
+        fit = [one for one in told if not one.get("unfit") and one["ago"] < HEARD_SECONDS]
         self._fit = len(fit)
         self._idle = sum(about["state"] == "idle" for about in fit)
         self._at = Counter(str(about["experiment"]) for about in fit if about.get("experiment"))

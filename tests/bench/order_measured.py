@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 from api.time_left import TimeLeft
+from shared.live import Live
 from shared.makespan import precedence
 from shared.plan import Plan, Segment
 from shared.presets import PRESETS, spec
@@ -79,7 +80,7 @@ def once(system: Scaled, preset: str, kind: str, workers: int, seconds: float, s
         factor = seconds / dry["plan"]["device_seconds"]
         name = f"{kind.replace(' ', '-')}-{workers}-{seed}"
         fleet = Workers(system, name, workers, factor, 1024, KINDS[kind])
-        for _ in wait_until(lambda: len(_all_free(fleet)) == workers, 60, 0.2):
+        for _ in wait_until(lambda: _is_alone(system, fleet), 60, 0.2):
             pass
         began = time.monotonic()
         id = client.post(url, json=asked).raise_for_status().json()["id"]
@@ -87,6 +88,12 @@ def once(system: Scaled, preset: str, kind: str, workers: int, seconds: float, s
     fleet.end()
     story = scale_events.read(fleet.files)
     return _told(system.plan(id), story, workers, began, polls)
+
+
+def _is_alone(system: Scaled, fleet: Workers) -> bool:
+    """All of it is there, and nobody is believed to be there who has gone."""
+    there = Live(system.settings).workers() or {}
+    return len(_all_free(fleet)) == len(there) == fleet.count
 
 
 def _followed(client: httpx.Client, url: str) -> list[Found]:
