@@ -96,7 +96,7 @@ bench-scale: $(STAMP)  ## thousands of simulated workers, 100,000 segments: a qu
 	$(BIN)/python -m tests.bench.scale --out tests/bench/SCALE.md $(ARGS)
 
 # ARGS="--presets fig1a --measured 8:1" to try it
-bench-order: $(STAMP)  ## how long a sweep takes on 1 to 8 workers, against the bound: half an hour
+bench-order: $(STAMP)  ## how long a sweep takes on 1 to 8 workers, against the bound: a quarter of an hour
 	$(BIN)/python -m tests.bench.order --out tests/bench/ORDER.md $(ARGS)
 
 bench-page: $(STAMP)  ## from opening an experiment's page to its last curve: a minute

@@ -65,7 +65,8 @@ def markdown(found: Found) -> str:
             versions=versions,
         )  # fmt: skip
         parts += [real, _table_of_measured(measured)]
-    return "\n".join(parts)
+    parts += [f"- {note}" for note in found.get("notes", [])]  # written by hand, into the JSON
+    return "\n".join(parts).rstrip() + "\n"
 
 
 def _table_of_orders(rows: list[Found]) -> str:
