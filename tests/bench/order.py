@@ -39,7 +39,8 @@ def main() -> None:
     print(text)
     if options.out:
         options.out.write_text(text)
-        options.out.with_suffix(".json").write_text(json.dumps(_rounded(found), indent=1) + "\n")
+        lines = json.dumps(_rounded(found)).replace("}, {", "},\n {")
+        options.out.with_suffix(".json").write_text(lines + "\n")
 
 
 def _simulated(options: argparse.Namespace) -> list[Found]:
