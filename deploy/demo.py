@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.findings import finding
-from deploy.local import LocalError, LocalMode
+from deploy.local import LocalError, LocalMode, usual_workers
 
 HERE = Path(__file__).parent
 FIGURES = ("critical_period", "fisher_trace")
@@ -32,8 +32,9 @@ def main() -> None:
     console = Console(highlight=False, soft_wrap=True)
     began = time.monotonic()
     try:
-        console.print("Starting Redis, an S3 server, one worker and the API ...")
-        with LocalMode(options.data) as local:
+        workers = usual_workers()
+        console.print(f"Starting Redis, an S3 server, the API and workers: {workers} ...")
+        with LocalMode(options.data, workers=workers) as local:
             console.print(f"{local.url} is ready (log: {local.data / 'hubel.log'})")
             _run(local.url, options.spec, options.out, console)
         console.print(f"Stopped. {time.monotonic() - began:.0f} s in all.")

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from api.lifecycle import ENDED
-from deploy.local import LocalError, LocalMode
+from deploy.local import LocalError, LocalMode, usual_workers
 
 Json = dict[str, Any]
 
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="names of presets; all without it")
     parser.add_argument("--out", type=Path, default=Path("figures-output"))
     parser.add_argument("--data", type=Path, default=Path(".hubel/figures"), help="kept")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=usual_workers())
     options = parser.parse_args()
     console = Console(highlight=False, soft_wrap=True)
     began = time.monotonic()

@@ -243,6 +243,16 @@ def _within(seconds: float, holds: Callable[[], bool]) -> bool:
     return held
 
 
+def usual_workers() -> int:
+    """A process for each core, of one thread, trains the most (`tests/bench/TOGETHER.md`); four at
+    most, each of which takes a gigabyte. One where there is a GPU: on one, more were never tried.
+    """
+    if Path("/dev/nvidia0").exists():
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(4, cores or 1))
+
+
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
@@ -264,7 +274,7 @@ def main() -> None:
     up = parser.add_subparsers(dest="command", required=True).add_parser("up")
     up.add_argument("--data", type=Path, default=Path(".hubel"), help="folder for all data")
     up.add_argument("--port", type=int, default=8000, help="of the API, on loopback")
-    up.add_argument("--workers", type=int, default=1)
+    up.add_argument("--workers", type=int, default=usual_workers())
     up.add_argument("--ready-file", type=Path, help="written with the URL once all is ready")
     options = parser.parse_args()
     try:

@@ -217,7 +217,7 @@ def _up(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     ready = folder / "ready"
     ready.unlink(missing_ok=True)
     argv = [sys.executable, "-m", "deploy.local", "up", "--data", str(folder / "data")]
-    argv += ["--port", str(servers.free_ports(1)[0]), "--ready-file", str(ready)]
+    argv += ["--port", str(servers.free_ports(1)[0]), "--ready-file", str(ready), "--workers", "1"]
     with (folder / "out").open("wb") as out, subprocess.Popen(argv, stdout=out) as process:
         try:
             _eventually(lambda: ready.exists() or process.poll() is not None, 90)
