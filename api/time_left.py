@@ -51,18 +51,20 @@ class TimeLeft:
         segment = self.plan.segments[index]
         share = epochs / segment.planned if segment.planned else 1.0
         parts = {kind: share * part for kind, part in self._parts(segment).items()}
-        self._took.append(Took(parts, seconds))
+        if any(parts.values()):
+            self._took.append(Took(parts, seconds))
 
     def of(
         self, todo: list[int], done: list[int], running: Mapping[int, Any], workers: int | None
     ) -> float | None:
-        """None without any basis: nothing was done yet. `todo` and what is `done` of what was to
-        do; `running`: what is under way, with what its worker last said; `workers`: how many there
-        are for it, where somebody can say."""
+        """None without any basis: nothing was done yet, or nothing like what is left. `todo` and
+        what is `done` of what was to do; `running`: what is under way, with what its worker last
+        said; `workers`: how many there are for it, where somebody can say."""
         now = time.monotonic()
         # What has just been done is still among what runs, until the store was asked.
         busy = sum(not said.get("done") for said in running.values())
-        several = self._smoothed(max(1, busy) if workers is None else workers, now)
+        # Also by workers of another experiment, which needs the same.
+        several = self._smoothed(max(busy, 1 if workers is None else workers), now)
         if self._said is not None:
             left, at, took = self._said
             if now - at < took / SHARE:
@@ -71,6 +73,8 @@ class TimeLeft:
             return None
         begun = {i: _seconds(self._parts_left(i, said), rates) for i, said in running.items()}
         each = self._table @ [rates.get(kind, 0.0) for kind in self._kinds]
+        if todo and not any(each[i] for i in todo):
+            return None
         now = time.monotonic()  # what is imported, or made once, is not counted
         left = self._look_ahead(todo, done, each.tolist(), begun, max(LEAST, several))
         self._said = left, now, time.monotonic() - now

@@ -247,7 +247,7 @@ def _trained(segment: Segment, records: Records, experiment: str) -> Trained | N
         return None
     if not all(records.measured(segment.scope, segment.state(e), d) for e, d in segment.probes):
         return None
-    if segment.stored:
+    if segment.stored or segment.only_measures:
         return Trained(0, 0.0)
     ours = [
         manifest

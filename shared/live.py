@@ -32,8 +32,6 @@ when its segment is stored."""
 LOOK_SECONDS = 5.0
 """How often the queue is read, at most: a thousand messages take 10 ms."""
 SCANNED_AT_ONCE = 2000
-LOOKED_AT = 100
-"""Messages at the queue's end, which are those that come next."""
 PRESENCE_SECONDS = 20.0
 """A worker that has said nothing for so long counts as gone: it speaks every 5 s."""
 
@@ -184,9 +182,8 @@ class Live:
         return None if found is None else int(found)
 
     def others_wait(self, experiment: str) -> bool:
-        """Whether what comes next in the queue is of something else too."""
-        found: list[str] = self._try(lambda: self._redis.lrange(QUEUE, -LOOKED_AT, -1), [])
-        return any(experiment not in message for message in found)
+        """Whether something else is in the queue than training for this experiment."""
+        return self._try(lambda: self._ready.others_wait(experiment), False)
 
     # --- how much work there is ---
 

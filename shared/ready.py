@@ -96,6 +96,12 @@ class Ready:
         asked = zip(works, found[::2], found[1::2], strict=True)
         return [work for work, seconds, is_queued in asked if is_queued and seconds is None]
 
+    def others_wait(self, experiment: str) -> bool:
+        """Whether a message is about something else than training for this experiment. Nearly
+        all are read where none is: 1000 take 10 ms."""
+        messages = self._redis.lrange(QUEUE, 0, -1)
+        return any(_headers(text).get(EXPERIMENT) != experiment for text in messages)
+
     def expected(self) -> set[str]:
         """Work that a message in the queue will bring to a worker: what it names, and of what waits
         of an experiment as many, from the most urgent, as there are messages for it."""

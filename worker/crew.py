@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache, partial
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
@@ -77,6 +78,7 @@ class Crew:
         self.tries = Tries(settings, self.live, self.records, *own)
         self.at: list[int] = []
         """Places in the plan: of what is trained, then of what is stored meanwhile."""
+        self._noting = Lock()
         pulse.note_at(self.at)
 
     # --- one piece of work ---
@@ -84,12 +86,16 @@ class Crew:
     def train(self, experiment: str, index: int) -> None:
         """A segment, and in place what follows on it."""
         with self._guarded(), self.storing:
-            plan, began = self.plan(experiment), time.monotonic()
-            here: int | None = index
-            trainer: Trainer | None = None
-            while here is not None:
-                trainer = self._train(experiment, plan, here, trainer)
-                here = self._next(experiment, plan, here, began) if trainer else None
+            self._train_along(experiment, index)
+
+    def _train_along(self, experiment: str, index: int) -> None:
+        """Ends before its memory is given back."""
+        plan, began = self.plan(experiment), time.monotonic()
+        here: int | None = index
+        trainer: Trainer | None = None
+        while here is not None:
+            trainer = self._train(experiment, plan, here, trainer)
+            here = self._next(experiment, plan, here, began) if trainer else None
 
     def _train(
         self, experiment: str, plan: Plan, index: int, trainer: "Trainer | None"
@@ -102,7 +108,9 @@ class Crew:
         attempts = Attempts.of_segment(self.store, experiment, segment)
         with ExitStack() as stack:
             stack.enter_context(self._noted(index, work))
-            tick = stack.enter_context(self.tries.one(work, experiment, attempts))
+            is_first = trainer is not None
+            trying = self.tries.one(work, experiment, attempts, is_first=is_first)
+            tick = stack.enter_context(trying)
             if tick is None:
                 return None
             performed = self._perform(experiment, plan, segment, tick, trainer)
@@ -133,7 +141,10 @@ class Crew:
                     ends = {"start": segment.start, "end": segment.end, "epoch": segment.end}
                     self.live.report(work, ends | {"done": True})
             if is_stored and performed.done:
-                self._wake_children(experiment, plan, index)
+                try:
+                    self._wake_children(experiment, plan, index)
+                except HubelError as error:
+                    log.warning("the reconcile loop sends what follows: %s", error.detail)
         return is_ours
 
     def _next(self, experiment: str, plan: Plan, index: int, began: float) -> int | None:
@@ -155,13 +166,15 @@ class Crew:
     @contextmanager
     def _noted(self, index: int, work: str) -> Iterator[None]:
         """For the parent: what to show, and where to look when this process has died."""
-        self.at.insert(0, index)
-        self.pulse.note_at(self.at, work)
+        with self._noting:
+            self.at.insert(0, index)
+            self.pulse.note_at(self.at, work)
         try:
             yield
         finally:
-            self.at.remove(index)
-            self.pulse.note_at(self.at, self.pulse.work if self.at else "")
+            with self._noting:
+                self.at.remove(index)
+                self.pulse.note_at(self.at, self.pulse.work if self.at else "")
 
     def prepare(self, experiment: str, dataset: str) -> None:
         from worker.preparation import prepare

@@ -121,6 +121,7 @@ class _Work:
             for epoch in range(start, self.segment.end):
                 self._epoch(epoch)
                 meters.EPOCHS["trained"].inc()
+                self.snapshot = None  # not two of them at once
                 self.snapshot = self.trainer.remember()
                 self._measure(epoch + 1, missing)
                 if self.bench.stopping():

@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import time
+from functools import partial
 from typing import Any
 
 from shared import moments, names, numbers
@@ -32,7 +33,7 @@ class States:
         self.config = plan.configs[segment.config]
         self.stretches = plan.leading_to(segment)
         self.numerics = bench.provenance["numerics"]
-        trainer.earlier = self._earlier
+        trainer.earlier = partial(_earlier, bench, plan, segment)
 
     def verify(self) -> None:
         """Train again what leads through this segment and has lost one of its blobs."""
@@ -89,20 +90,18 @@ class States:
         self.trainer.adopt(under(self.config, self._stretch(epoch - 1)) if epoch else self.config)
         self.trainer.load(checkpoint)
 
-    def _earlier(self, epoch: int) -> Trainer:
-        """The run's state after fewer epochs, on a trainer beside this one: from the last stored
-        state before it, however the run is cut by now."""
-        states = States(self.bench, self.plan, self.segment, self.trainer.beside())
+    def go_to(self, epoch: int) -> None:
+        """The run's state after so many epochs: from the last stored state before it, however the
+        run is cut by now."""
         path = keys(self.config, self.stretches)
-        start, manifest = states._last_stored(path, epoch)
+        start, manifest = self._last_stored(path, epoch)
         if manifest is None:
-            states._load(None, 0)
+            self._load(None, 0)
         else:
-            states.restore(manifest)
+            self.restore(manifest)
         for between in range(start, epoch):
-            states.train_epoch(between)
+            self.train_epoch(between)
         meters.EPOCHS["replayed"].inc(epoch - start)
-        return states.trainer
 
     def _last_stored(self, path: list[str], epoch: int) -> tuple[int, Manifest | None]:
         for at in range(epoch, 0, -1):
@@ -201,6 +200,14 @@ class States:
         row = {"epoch": epoch + 1, "stimulus": stretch.stimulus, **metrics}
         self.bench.after_epoch(row, took)
         return row
+
+
+def _earlier(bench: Bench, plan: Plan, segment: Segment, trainer: Trainer, epoch: int) -> Trainer:
+    """A trainer beside this one, in the run's state after fewer epochs. No method: with a trainer
+    that holds what holds it, its images stay in memory until a collector comes by."""
+    beside = trainer.beside()
+    States(bench, plan, segment, beside).go_to(epoch)
+    return beside
 
 
 def encoded(rows: list[dict[str, Any]]) -> bytes:

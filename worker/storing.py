@@ -15,16 +15,17 @@ class Storing:
     """`with` around all that is stored by it: it ends when that is there, with what went wrong."""
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, "storing")
         self._last: Future[bool] | None = None
 
     def __enter__(self) -> Self:
-        self._last = None
+        self._thread = ThreadPoolExecutor(1, "storing")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Where the training has failed too, that is what is raised."""
-        if self._last is not None and (error := self._last.exception()) and kind is None:
+        """Where the training has failed too, that is what is raised. Nothing of it is held on."""
+        self._thread.shutdown()
+        last, self._last = self._last, None
+        if last is not None and (error := last.exception()) and kind is None:
             raise error
 
     def begin(self, store: Callable[[], bool]) -> None:

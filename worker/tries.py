@@ -48,10 +48,16 @@ class Tries:
 
     @contextmanager
     def one(
-        self, work: str, experiment: str | None, attempts: Attempts, patience: int = 1
+        self,
+        work: str,
+        experiment: str | None,
+        attempts: Attempts,
+        patience: int = 1,
+        is_first: bool = False,
     ) -> Iterator[Heartbeat | None]:
         """Holds the lease; None where there is nothing to do now. With an experiment: unless that
-        has ended. May be left by another thread than it was entered by."""
+        has ended. `is_first`: only if no try has failed: the next one may end this process, and
+        what it is at beside this. May be left by another thread than it was entered by."""
         self.pulse.beat()
         if not self.live.take(work, self.name, held_by=self.supervisor):
             yield None
@@ -59,6 +65,7 @@ class Tries:
         try:
             history = attempts.history()
             is_too_early = history.pause(self.settings) > 0  # a message that came twice
+            is_too_early |= is_first and bool(history.attempts)
             self.records.catch_up()
             if self._ended(experiment) or history.exhausted(self.settings) or is_too_early:
                 yield None

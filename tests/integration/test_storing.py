@@ -1,13 +1,15 @@
 """A worker stores a segment while it trains what follows: a real Redis, and a real store behind a
 proxy that tells what was asked of it, and answers amiss where it is told to."""
 
+import gc
 import threading
 import time
 
 import pytest
 import small
 
-from shared.attempts import Attempts
+from shared.attempts import Attempts, Failure
+from shared.errors import StoreUnavailable
 from shared.live import QUEUE
 from shared.queue import TRAIN, make_app
 from shared.scratch import DATASETS
@@ -15,9 +17,11 @@ from tests.faults.rule import AFTER, BEFORE, Rule
 from tests.faults.store_proxy import StoreProxy
 from worker import datasets_cache
 from worker.crew import Crew
+from worker.fixed import Fixed
 from worker.overseer import Overseer
 from worker.preparation import prepare
 from worker.pulse import Pulse
+from worker.train import Trainer
 
 pytestmark = pytest.mark.services
 
@@ -172,3 +176,65 @@ def test_who_is_asked_to_stop_stores_what_it_has_trained(lab, storage, proxy, cr
     assert kept == run_of(plan, 1)[: len(kept)]
     assert crew.live.counted_epochs(id) == len(kept), "no epoch was trained for nothing"
     assert is_at_nothing(crew, storage, id, plan)
+
+
+def test_what_has_failed_before_is_not_gone_on_with_in_place(lab, storage, crew):
+    """It may end this process again, and what it follows would be trained for nothing each time."""
+    id, plan = submit(lab)
+    longer = plan.runs[1].segments
+    tries = Attempts.of_segment(storage, id, plan.segments[longer[1]])
+    tries.fail(tries.begin("somebody"), Failure("died", "SIGSEGV", "by a signal"))
+    time.sleep(2 * crew.settings.retry_seconds)
+    train(crew, id, plan, 0)
+    assert stored(storage, plan) == run_of(plan, 1)[:1]
+    train(crew, id, plan, longer[1])
+    assert stored(storage, plan) == run_of(plan, 1)
+
+
+def test_once_its_work_is_done_a_process_holds_nothing_of_it(lab, crew, monkeypatch):
+    id, plan = submit(lab)
+    held = []
+
+    def count():
+        held.append([type(one) for one in gc.get_objects() if isinstance(one, Trainer | Fixed)])
+
+    monkeypatch.setattr("worker.allocator.give_back", count)
+    gc.collect()
+    gc.disable()
+    try:
+        train(crew, id, plan, 0)
+    finally:
+        gc.enable()
+    assert held == [[]], "what is in use is not given back"
+
+
+def test_what_is_stored_stays_so_where_what_follows_could_not_be_sent(
+    lab, storage, crew, monkeypatch
+):
+    id, plan = submit(lab)
+
+    def ask(segment):
+        raise StoreUnavailable("away, for a moment")
+
+    monkeypatch.setattr(crew, "_can_begin", ask)
+    train(crew, id, plan, 0)
+    assert stored(storage, plan) == run_of(plan, 1)
+
+
+def test_after_a_while_it_leaves_its_path_for_a_repair_and_for_whoever_waits_behind_its_own(
+    lab, storage, crew, monkeypatch
+):
+    lab.reconciler.stop()
+    monkeypatch.setattr("worker.crew.IN_PLACE_SECONDS", 0.0)
+    id, plan = submit(lab)
+    short = plan.runs[0].segments[-1]
+    crew.live._redis.flushall()
+    crew.sender.repair(id, 0, plan.segments[0])
+    train(crew, id, plan, 0)
+    assert stored(storage, plan) == run_of(plan, 1)[:1]
+    crew.live._redis.delete(QUEUE, f"hubel:ready:{id}")
+    crew.sender.train("another", 0, plan.segments[0])
+    for _ in range(200):
+        crew.sender.train(id, short, plan.segments[short])
+    train(crew, id, plan, 1)
+    assert stored(storage, plan) == run_of(plan, 1)[:2]

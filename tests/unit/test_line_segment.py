@@ -3,6 +3,7 @@
 import pytest
 import shelf
 
+from api.tracker import _trained
 from shared import linear_path, names, tree
 from shared.errors import NotReady
 from shared.measurements import LinearPath
@@ -63,3 +64,14 @@ def test_it_waits_for_its_partner_and_gives_the_same_numbers_when_that_was_lost(
     assert mend(bench, plan, segment)
     assert line_of(records, plan)[1]["values"] == measured["values"]
     assert storage.verifies(manifests[1].checkpoint)
+
+
+def test_what_its_run_took_is_not_what_its_measurement_took(storage):
+    records = Records(storage)
+    plan = lined(records, names.alone("4" * 24, "0"))
+    bench = bench_of(records)
+    for one in sorted(plan.segments, key=lambda one: (one.only_measures, one.start)):
+        assert execute(bench, plan, one)
+    segment, _ = line_of(records, plan)
+    assert _trained(segment, records, "one") == (0, 0.0)
+    assert all(_trained(s, records, "one").seconds for s in plan.segments if s.planned)

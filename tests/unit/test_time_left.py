@@ -127,3 +127,22 @@ def test_it_is_not_worked_out_again_for_every_poll(now, monkeypatch):
     now[0] += 1.0
     assert sweep.of(1) == 100.0
     assert len(made) == 2
+
+
+def test_what_workers_of_another_experiment_do_of_it_is_done_all_the_same(now):
+    sweep = Sweep(removal(0, 10, 20))
+    sweep.finish(sweep.plan.runs[2].segments[0])
+    assert sweep.of(0, {sweep.plan.runs[0].segments[0]: {"epoch": 0}}) == pytest.approx(55 * EPOCH)
+
+
+def test_nobody_can_say_how_long_measuring_takes_that_was_never_measured(now):
+    spec = body(sweep={}, training={"epochs": 40}, deficit=None)
+    sweep = Sweep(spec | {"fisher": {"epochs": [40], "samples": 16}})
+    last = sweep.plan.segments[-1]
+    sweep.finish(*range(len(sweep.plan.segments) - 1))
+    last.stored = True
+    assert last.planned == 0
+    assert TimeLeft(sweep.plan, urgency.remaining(sweep.plan)).of([], sweep.done, {}, 1) is None
+    sweep.left = TimeLeft(sweep.plan, urgency.remaining(sweep.plan))
+    sweep.left.note(0, sweep.plan.segments[0].planned, 60.0)
+    assert sweep.of(1) is None, "not 0 s"

@@ -35,7 +35,7 @@ def choose(trainer: Trainer, step: Step, epoch: int, tick: Tick) -> Masks:
     """What a step takes from the state after `epoch` epochs, in all: for each layer that can be
     pruned so. The trainer is left as it was."""
     scored = step.get("scored_at", epoch)
-    scorer = trainer if scored == epoch else trainer.earlier(scored)
+    scorer = trainer if scored == epoch else trainer.earlier(trainer, scored)
     scores = CRITERIA[step["criterion"]](_asked(scorer, step, scored, tick))
     layers = prunable_by(trainer.model, trainer.shape, step["granularity"])
     gone = masks.zeros(layers, step["granularity"])
