@@ -12,7 +12,8 @@ _held: WeakKeyDictionary[Arrays, dict[str, "Held"]] = WeakKeyDictionary()
 
 
 class Held:
-    """By split: images (N, H, W, C) uint8 and labels (N,) int64. Never written to."""
+    """By split: images (N, H, W, C) uint8 and labels (N,) int64. Never written to: on a processor
+    they are the arrays themselves."""
 
     def __init__(self, arrays: Arrays, device: torch.device) -> None:
         self.images = {
@@ -34,8 +35,8 @@ def on(device: torch.device, arrays: Arrays) -> Held:
 
 
 def _images(images: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(np.array(images)).to(device)
+    return torch.from_numpy(np.ascontiguousarray(images)).to(device)
 
 
 def _labels(labels: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(np.array(labels, dtype=np.int64)).to(device)
+    return torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64)).to(device)
