@@ -27,27 +27,28 @@ def by_cuda(call: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
 
 
 class Recorded:
-    """A step of batches of one size; of another size it is carried out. What the step uses besides
-    its arguments has to stay where it is in memory."""
+    """One step of batches of one size; of another size it is carried out. What the step uses
+    besides its arguments has to stay where it is in memory. It is given at each call and not held:
+    whose step it is holds this, and their memory would stay until a collector comes by."""
 
-    def __init__(self, step: Step, record: Record) -> None:
-        self._step, self._record = step, record
+    def __init__(self, record: Record) -> None:
+        self._record = record
         self._made = 0
         self._images: Tensor | None = None
         self._labels: Tensor | None = None
         self._found: Tensor | None = None
         self._replay: Callable[[], None] = _nothing
 
-    def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
+    def __call__(self, step: Step, images: Tensor, labels: Tensor) -> Tensor:
         if self._made < WARM_UP:
             self._made += 1
-            return self._step(images, labels)
+            return step(images, labels)
         if self._images is None or self._labels is None:
             self._images, self._labels = torch.empty_like(images), torch.empty_like(labels)
             own = (self._images, self._labels)
-            self._found, self._replay = self._record(lambda: self._step(*own))
+            self._found, self._replay = self._record(lambda: step(*own))
         if self._images.shape != images.shape or self._found is None:
-            return self._step(images, labels)
+            return step(images, labels)
         self._images.copy_(images)
         self._labels.copy_(labels)
         self._replay()

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from copy import copy
+from functools import partial
 from typing import Any
 
 import torch
@@ -210,11 +211,11 @@ class Trainer:
         if self._record is None or self.hold is not None or not sgd:
             return self._step
         group = self.optimizer.param_groups[0]
-        fixed = (self.model, self.optimizer, group["weight_decay"], group["momentum"])
-        if self._recorded is None or self._recorded[0] != fixed:
+        about = (self.model, self.optimizer, group["weight_decay"], group["momentum"])
+        if self._recorded is None or self._recorded[0] != about:
             self._recorded = None  # not two of them at once
-            self._recorded = fixed, Recorded(self._step, self._record)
-        return self._recorded[1]
+            self._recorded = about, Recorded(self._record)
+        return partial(self._recorded[1], self._step)
 
     def _step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One step of the optimiser; (2,) float64: summed loss, number of right answers."""

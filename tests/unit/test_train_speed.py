@@ -1,6 +1,9 @@
 """What makes training fast changes none of its bits: recorded steps, a stimulus that is made once,
 precisions that leave the state alone."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from test_train import ADAM, BLUR, NOISE, PLAIN_SGD, SGD, arrays, config, ignore
@@ -40,6 +43,19 @@ def test_recorded_steps_equal_steps_carried_out(optimizer, precision):
     assert told == metrics
     assert found.checkpoint() == expected.checkpoint()
     assert (found._recorded is not None) == (optimizer is not ADAM)
+
+
+def test_a_trainer_whose_steps_are_recorded_is_gone_when_nobody_holds_it():
+    """No collector is waited for: a device's memory is its own."""
+    gc.disable()
+    try:
+        trainer, _ = trained(record=lambda call: (torch.zeros(2, dtype=torch.float64), ignore))
+        assert trainer._recorded is not None
+        held = weakref.ref(trainer)
+        del trainer, _
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 def test_what_a_recorded_step_depends_on_is_recorded_anew():
