@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -22,7 +21,7 @@ import torch
 
 from shared.arrays import Arrays
 from tests.bench import machine, stacked
-from tests.bench.train_loops import BATCH, Network, config, wait
+from tests.bench.train_loops import BATCH, Network, config, options, wait
 from worker import allocator
 from worker.graph import by_cuda
 from worker.train import Trainer
@@ -85,14 +84,9 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    cuda = torch.cuda.is_available()
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if cuda else "cpu")
-    parser.add_argument("--networks", type=str.split, default=[])
+    parser = options(__doc__, rounds=5)
     parser.add_argument("--precision", default="float32")
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--out", type=Path)
     parser.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
     return parser.parse_args()
 

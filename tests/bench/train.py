@@ -7,7 +7,6 @@ python -m tests.bench.train --out tests/bench/TRAIN.md                          
 import argparse
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch
 
 from shared.arrays import Arrays
 from tests.bench import machine, train_table
-from tests.bench.train_loops import BATCH, Epoch, Network, bound, ours, plain
+from tests.bench.train_loops import BATCH, Epoch, Network, bound, options, ours, plain
 from tests.bench.train_service import service
 from worker import allocator
 from worker.graph import by_cuda
@@ -53,15 +52,10 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    cuda = torch.cuda.is_available()
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if cuda else "cpu")
-    parser.add_argument("--networks", type=str.split, default=[])
-    parser.add_argument("--rounds", type=int, default=15)
+    parser = options(__doc__, rounds=15)
     parser.add_argument("--service", type=int, default=3, help="rounds of the whole service")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--loaders", type=int, default=0, help="processes of the plain DataLoader")
-    parser.add_argument("--out", type=Path)
     return parser.parse_args()
 
 

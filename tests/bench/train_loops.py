@@ -1,8 +1,10 @@
 """The three loops that are held against each other: a user's plain one, ours, and the bound."""
 
+import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -57,6 +59,17 @@ def config(network: Network, arrays: Arrays, precision: str) -> dict[str, Any]:
         "augmentation": {"shift": SHIFT, "horizontal_flip": True},
         "seed": 0,
     }
+
+
+def options(words: str | None, rounds: int) -> argparse.ArgumentParser:
+    """What the benches of training have in common."""
+    cuda = torch.cuda.is_available()
+    parser = argparse.ArgumentParser(description=words)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if cuda else "cpu")
+    parser.add_argument("--networks", type=str.split, default=[])
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--out", type=Path)
+    return parser
 
 
 def wait(device: str) -> None:
