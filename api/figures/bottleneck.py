@@ -2,7 +2,7 @@
 removal; below, the layers' shares at the end, and the loss along the line between two runs."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from api.figures import bottleneck_panels as panels
 from api.figures import curves, series, style
@@ -12,9 +12,6 @@ from shared.probe import LINEAR_PATH
 from shared.results import Results, Row
 from shared.score import INTERVAL
 from shared.stages import STAGES
-
-if TYPE_CHECKING:
-    pass
 
 MOST_CURVES = 6
 AT_ONCE = "no deficit"
